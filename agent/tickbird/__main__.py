@@ -1,0 +1,21 @@
+"""Entry point of the console script. ``run`` is the agent itself and must stay light, so it is
+routed before typer (and all that it imports) is loaded."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["run"] and not {"-h", "--help"} & set(arguments):
+        from .cli.run import run_lean
+
+        sys.exit(run_lean(arguments[1:]))
+    from .cli.app import main as command_line
+
+    sys.exit(command_line())
+
+
+if __name__ == "__main__":
+    main()

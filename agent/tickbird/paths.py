@@ -1,0 +1,62 @@
+"""Where things live: state, sockets, caches and the bundle that travels in the wheel."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from .errors import CannotCreate
+
+
+def _base(variable: str, fallback: str) -> Path:
+    value = os.environ.get(variable, "")
+    return Path(value) if value.startswith("/") else Path.home() / fallback
+
+
+def state_home() -> Path:
+    """Default of ``state_dir``: /var/lib/tickbird as root, else the XDG state directory."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/tickbird")
+    return _base("XDG_STATE_HOME", ".local/state") / "tickbird"
+
+
+def cache_home() -> Path:
+    """Where built backends are kept."""
+    return _base("XDG_CACHE_HOME", ".cache") / "tickbird"
+
+
+def runtime_home() -> Path:
+    """Folder of the sockets of this user's agents, made with mode 0700; refuses one that another
+    user owns, since whoever owns the folder can answer in the agent's place."""
+    if os.geteuid() == 0:
+        path = Path("/run/tickbird")
+    elif (base := os.environ.get("XDG_RUNTIME_DIR", "")).startswith("/") and Path(base).is_dir():
+        path = Path(base) / "tickbird"
+    else:
+        path = Path(f"/tmp/tickbird-{os.getuid()}")  # noqa: S108 - owner and mode checked below
+    return private_folder(path)
+
+
+def private_folder(path: Path) -> Path:
+    """``path`` as a folder of this user that nobody else can enter; made when missing."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise CannotCreate(
+            f"cannot create {path}: {error.strerror}",
+            "choose a folder that you can write to: state_dir in the configuration",
+        ) from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise CannotCreate(f"{path} belongs to another user", "remove it, or ask its owner to")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def bundle() -> Path:
+    """The bundle's root: boards, rules, compose, Collector configuration, samples. In a wheel it
+    lies inside the package; in a checkout it is the checkout itself."""
+    packaged = Path(__file__).parent / "bundle"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2]
