@@ -17,6 +17,7 @@ from ..model import Instrument, Item, Target
 if TYPE_CHECKING:
     from ..clock import Clock
     from ..config import Config, TargetConfig
+    from .probe import ProbeReceiver
 
 
 class Source(Protocol):
@@ -41,6 +42,8 @@ class Context:
     spec: TargetConfig | None
     """The configuration entry that the target came from; None for an automatic one."""
     clock: Clock
+    probes: ProbeReceiver | None = None
+    """Where in-process probes report to; None when nobody launched one."""
 
 
 @dataclass(frozen=True, slots=True)

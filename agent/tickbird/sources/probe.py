@@ -1,0 +1,250 @@
+"""What the in-process probes send: one JSON datagram per second and loop, over loopback UDP.
+
+A datagram is believed only with the token that the launcher gave to its service. Loop values are
+of one window; HTTP and GC counts are running totals, so a lost datagram loses no request.
+"""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ..errors import NoData
+from ..histogram import FINE_BOUNDS
+from ..model import (
+    HttpSeries,
+    HttpSnapshot,
+    Instrument,
+    Item,
+    Kind,
+    LoopWindow,
+    RuntimeInfo,
+    Sample,
+    Stall,
+    Target,
+)
+from . import Context, Source, SourceType
+
+MAX_DATAGRAM = 65_535
+WAITING_DATAGRAMS = 64
+MAX_PROCESSES = 1_000
+MAX_SERIES = 2_000
+
+HEAP_USED = Instrument("v8js.memory.heap.used", Kind.UPDOWN, "By", "Heap in use.")
+HEAP_LIMIT = Instrument(
+    "tickbird.v8js.heap.limit", Kind.UPDOWN, "By", "Most that the heap may grow to."
+)
+GC_COUNT = Instrument(
+    "tickbird.v8js.gc.collections",
+    Kind.COUNTER,
+    "{collection}",
+    "Collections by kind.",
+    ("v8js.gc.type",),
+)
+GC_TIME = Instrument(
+    "tickbird.v8js.gc.time", Kind.COUNTER, "s", "Time spent in collections by kind.",
+    ("v8js.gc.type",),
+)  # fmt: skip
+
+
+class _Loop(msgspec.Struct):
+    error: float
+    count: int
+    sum: float
+    min: float
+    max: float
+    active: float
+    idle: float
+    hist: dict[int, int] = {}
+
+
+class _Stall(msgspec.Struct):
+    start: float
+    duration: float
+
+
+class _Series(msgspec.Struct):
+    method: str
+    status: int
+    count: int
+    sum: float
+    max: float
+    route: str | None = None
+    hist: dict[int, int] = {}
+
+
+class _Http(msgspec.Struct):
+    active: int
+    series: list[_Series] = []
+
+
+class _Memory(msgspec.Struct):
+    heap_used: float
+    heap_total: float
+    heap_limit: float
+
+
+class Report(msgspec.Struct):
+    """One datagram. Fields of later versions are ignored."""
+
+    v: int
+    token: str
+    pid: int
+    runtime: str
+    version: str
+    seq: int
+    start: float
+    duration: float
+    loop: _Loop | None = None
+    stalls: list[_Stall] = []
+    memory: _Memory | None = None
+    gc: dict[str, tuple[int, float]] = {}
+    http: _Http | None = None
+
+
+def parse(datagram: bytes) -> Report | None:
+    """The datagram as a report; None when it is not one."""
+    try:
+        return msgspec.json.decode(datagram, type=Report)
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def items_of(report: Report) -> list[Item]:
+    """What one report says, its HTTP part apart (that one is gathered over datagrams)."""
+    items: list[Item] = [RuntimeInfo(report.runtime, report.version)]
+    if (loop := report.loop) is not None:
+        items.append(
+            LoopWindow(
+                report.start, report.duration, "probe", loop.error, loop.count, loop.sum,
+                loop.min, loop.max, _fine(loop.hist), loop.active, loop.idle,
+            )
+        )  # fmt: skip
+    items += [Stall(stall.start, stall.duration, "probe") for stall in report.stalls]
+    if (memory := report.memory) is not None:
+        items.append(Sample(HEAP_USED, memory.heap_used))
+        items.append(Sample(HEAP_LIMIT, memory.heap_limit))
+    for kind, (count, seconds) in report.gc.items():
+        items.append(Sample(GC_COUNT, count, (kind,)))
+        items.append(Sample(GC_TIME, seconds, (kind,)))
+    return items
+
+
+def _fine(histogram: dict[int, int]) -> dict[int, int]:
+    return {index: n for index, n in histogram.items() if 0 <= index <= len(FINE_BOUNDS)}
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What one process has sent and nobody has read yet, and its HTTP totals."""
+
+    reports: deque[Report] = field(default_factory=lambda: deque(maxlen=WAITING_DATAGRAMS))
+    http: dict[tuple[str, str | None, int], HttpSeries] = field(default_factory=dict)
+    active: int | None = None
+    seq: int = -1
+
+
+class ProbeReceiver:
+    """Owns the socket and sorts datagrams by pid; ``run`` is the body of a thread."""
+
+    def __init__(self, sock: socket.socket, token: str) -> None:
+        self._socket = sock
+        self._token = token
+        self._lock = threading.Lock()
+        self._inboxes: OrderedDict[int, _Inbox] = OrderedDict()
+        self.received = self.rejected = 0
+
+    def run(self, stop: threading.Event) -> None:
+        self._socket.settimeout(0.5)
+        while not stop.is_set():
+            try:
+                datagram = self._socket.recv(MAX_DATAGRAM)
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            self.take(datagram)
+
+    def take(self, datagram: bytes) -> None:
+        report = parse(datagram)
+        if report is None or report.v != 1 or not self._believes(report):
+            self.rejected += 1
+            return
+        with self._lock:
+            self.received += 1
+            inbox = self._inboxes.get(report.pid)
+            if inbox is None or report.seq < inbox.seq:
+                inbox = self._inboxes[report.pid] = _Inbox()
+            inbox.seq = report.seq
+            self._inboxes.move_to_end(report.pid)
+            inbox.reports.append(report)
+            while len(self._inboxes) > MAX_PROCESSES:
+                self._inboxes.popitem(last=False)
+
+    def _believes(self, report: Report) -> bool:
+        return hmac.compare_digest(report.token.encode(), self._token.encode())
+
+    def knows(self, pid: int) -> bool:
+        with self._lock:
+            return pid in self._inboxes
+
+    def collect(self, pid: int) -> list[Item]:
+        """Everything that arrived from ``pid`` since the last call."""
+        with self._lock:
+            if (inbox := self._inboxes.get(pid)) is None:
+                return []
+            items: list[Item] = []
+            fresh = False
+            while inbox.reports:
+                report = inbox.reports.popleft()
+                items += items_of(report)
+                fresh |= _gather_http(inbox, report)
+            if fresh:
+                items.append(HttpSnapshot("probe", inbox.active, list(inbox.http.values())))
+            return items
+
+
+def _gather_http(inbox: _Inbox, report: Report) -> bool:
+    if report.http is None:
+        return False
+    inbox.active = report.http.active
+    for one in report.http.series:
+        key = (one.method, one.route, one.status)
+        if key in inbox.http or len(inbox.http) < MAX_SERIES:
+            inbox.http[key] = HttpSeries(
+                one.method, one.route, one.status, one.count, one.sum, one.max, _fine(one.hist)
+            )
+    return True
+
+
+class ProbeSource:
+    """The reports of one process."""
+
+    interval = 1.0
+
+    def __init__(self, receiver: ProbeReceiver, pid: int) -> None:
+        self._receiver = receiver
+        self._pid = pid
+
+    def read(self) -> Iterable[Item]:
+        if not self._receiver.knows(self._pid):
+            raise NoData("no probe has reported from this process")
+        return self._receiver.collect(self._pid)
+
+    def close(self) -> None:
+        """The receiver outlives its sources; there is nothing to let go of."""
+
+
+def _open(target: Target, context: Context) -> Source | None:
+    if context.probes is None or target.pid is None:
+        return None
+    return ProbeSource(context.probes, target.pid)
+
+
+SOURCE = SourceType("probe", (HEAP_USED, HEAP_LIMIT, GC_COUNT, GC_TIME), _open)

@@ -1,0 +1,139 @@
+"""The latest value of every series: what is exported is always this table, never a queue.
+
+Values are absolute, so a lost export costs resolution and nothing else. When a target ends, its
+series leave the table and are handed out once more as ended, so that every sink can say so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .model import Distribution, Identity, Instrument, Kind, Sample, Target
+
+
+@dataclass(slots=True)
+class Series:
+    """One series; ``start_time`` is where its counting began, both times Unix seconds."""
+
+    target: Target
+    instrument: Instrument
+    labels: tuple[str, ...]
+    value: float | Distribution
+    start_time: float
+    time: float
+
+
+Key = tuple[str, tuple[str, ...]]
+"""Name and labels: instruments of one name are one family, whoever declared them."""
+
+
+class _Table:
+    """The series of one target, and which source owns each metric name."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.series: dict[Key, Series] = {}
+        self.owners: dict[str, str] = {}
+
+
+class Store:
+    """Thread-safe. One source owns a (target, metric): the first that brought it, until it
+    ``release``s it, so nothing is counted twice."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tables: dict[str, _Table] = {}
+        self._ended: list[Series] = []
+
+    def update(self, target: Target, source: str, samples: Iterable[Sample], now: float) -> None:
+        """Take ``samples`` read at ``now``. A counter that went down began anew."""
+        with self._lock:
+            table = self._table(target)
+            for sample in samples:
+                name = sample.instrument.name
+                if table.owners.setdefault(name, source) != source:
+                    continue
+                key = (name, sample.labels)
+                known = table.series.get(key)
+                if known is None:
+                    start = target.identity.started_at if target.identity else now
+                    table.series[key] = Series(
+                        target, sample.instrument, sample.labels, sample.value, start, now
+                    )
+                    continue
+                if _went_down(known, sample.value):
+                    known.start_time = known.time
+                known.value, known.time = sample.value, now
+
+    def _table(self, target: Target) -> _Table:
+        """The target's table; a restarted process begins a new one, its old series being ended."""
+        table = self._tables.get(target.key)
+        if table is not None and _same_process(table.target.identity, target.identity):
+            return table
+        if table is not None:
+            self._end(table)
+        table = self._tables[target.key] = _Table(target)
+        return table
+
+    def owner(self, target_key: str, metric: str) -> str | None:
+        """Which source owns ``metric`` of the target; None when nobody brought it yet."""
+        with self._lock:
+            table = self._tables.get(target_key)
+            return table.owners.get(metric) if table else None
+
+    def owners(self, target_key: str) -> dict[str, str]:
+        """Metric name → source, for ``/status``."""
+        with self._lock:
+            table = self._tables.get(target_key)
+            return dict(table.owners) if table else {}
+
+    def release(self, target_key: str, source: str) -> None:
+        """The source has nothing more to say of the target: its series end."""
+        with self._lock:
+            if (table := self._tables.get(target_key)) is None:
+                return
+            names = {name for name, owner in table.owners.items() if owner == source}
+            for key in [key for key in table.series if key[0] in names]:
+                self._ended.append(table.series.pop(key))
+            for name in names:
+                del table.owners[name]
+
+    def end(self, target_key: str) -> None:
+        """The target ended or was let go: all its series end."""
+        with self._lock:
+            if (table := self._tables.pop(target_key, None)) is not None:
+                self._end(table)
+
+    def _end(self, table: _Table) -> None:
+        self._ended.extend(table.series.values())
+
+    def series(self) -> list[Series]:
+        """Every living series, grouped by target."""
+        with self._lock:
+            return [series for table in self._tables.values() for series in table.series.values()]
+
+    def take_ended(self) -> list[Series]:
+        """Series that ended since the last call and have not come back since."""
+        with self._lock:
+            ended, self._ended = self._ended, []
+            return [series for series in ended if not self._lives(series)]
+
+    def _lives(self, series: Series) -> bool:
+        table = self._tables.get(series.target.key)
+        return table is not None and (series.instrument.name, series.labels) in table.series
+
+
+def _same_process(a: Identity | None, b: Identity | None) -> bool:
+    return a is not None and b is not None and a[:2] == b[:2] if a or b else True
+
+
+def _went_down(known: Series, value: float | Distribution) -> bool:
+    if isinstance(value, Distribution):
+        return isinstance(known.value, Distribution) and value.count < known.value.count
+    return (
+        known.instrument.kind is Kind.COUNTER
+        and not isinstance(known.value, Distribution)
+        and value < known.value
+    )
