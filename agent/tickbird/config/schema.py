@@ -1,0 +1,186 @@
+"""The data classes of the configuration; their names are the keys of the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct, field
+
+from ..paths import state_home
+from .units import (
+    Duration,
+    Endpoint,
+    File,
+    Glob,
+    Hidden,
+    Interval,
+    Label,
+    Listen,
+    ListenAt,
+    Name,
+    Pid,
+    Port,
+    Ratio,
+    Regex,
+    Share,
+    Size,
+    TokenFile,
+    Url,
+)
+
+MiB = 1024 * 1024
+
+
+class ServiceConfig(Struct, frozen=True):
+    """Defaults for the resource of every target."""
+
+    namespace: Label | None = None
+    environment: Label | None = None
+
+
+class TlsConfig(Struct, frozen=True):
+    """PEM files: ``ca`` to trust instead of the system's, ``cert`` and ``key`` to show."""
+
+    ca: File | None = None
+    cert: File | None = None
+    key: File | None = None
+
+
+class CollectorConfig(Struct, frozen=True):
+    """Where telemetry goes, by OTLP/HTTP; ``endpoint`` has no slash at its end."""
+
+    endpoint: Endpoint
+    headers: dict[str, Hidden] = field(default_factory=dict)
+    tls: TlsConfig | None = None
+    timeout: Duration = 10.0
+
+
+class BackendsConfig(Struct, frozen=True):
+    """Where ``verify``, ``timeline`` and ``health --from backends`` ask."""
+
+    prometheus: Url | None = None
+    loki: Url | None = None
+    jaeger: Url | None = None
+    alertmanager: Url | None = None
+    grafana: Url | None = None
+
+
+class ApiConfig(Struct, frozen=True):
+    """The local page and JSON. ``token_file`` None: made in the state folder; ``none``: open."""
+
+    listen: ListenAt = Listen("127.0.0.1", 8425)
+    token_file: TokenFile | None = None
+
+
+class IntakeConfig(Struct, frozen=True):
+    otlp_http: ListenAt = Listen("127.0.0.1", 8426)
+
+
+class MatchConfig(Struct, frozen=True):
+    """How the processes of a target are found: exactly one of these."""
+
+    pid: Pid | None = None
+    pidfile: File | None = None
+    command: Regex | None = None
+    port: Port | None = None
+    unit: Label | None = None
+    container: Label | None = None
+
+
+class HttpConfig(Struct, frozen=True):
+    url: Url
+    interval: Interval = 10.0
+
+
+class ScrapeConfig(Struct, frozen=True):
+    url: Url
+    interval: Interval = 10.0
+
+
+class LoopConfig(Struct, frozen=True):
+    """``auto``: trace, else the probe of ``exec``, else estimated."""
+
+    method: Literal["auto", "trace", "probe", "attach", "estimated"] = "auto"
+    stall_threshold: Duration = 0.1
+
+
+class SloConfig(Struct, frozen=True):
+    """``availability`` as a ratio; ``latency`` in seconds by quantile (p50, p90, p99 ...)."""
+
+    availability: Ratio | None = None
+    latency: dict[str, Duration] = field(default_factory=dict)
+
+
+class TargetConfig(Struct, frozen=True):
+    """One service. Without ``match``: only its logs, scrape and health address."""
+
+    name: Name | None = None
+    match: MatchConfig | None = None
+    logs: tuple[Glob, ...] = ()
+    http: HttpConfig | None = None
+    scrape: ScrapeConfig | None = None
+    loop: LoopConfig = LoopConfig()
+    slo: SloConfig = field(default_factory=SloConfig)
+    labels: dict[str, Label] = field(default_factory=dict)
+
+
+class LogsConfig(Struct, frozen=True):
+    start_at: Literal["beginning", "end"] = "beginning"
+    format: Literal["auto", "json", "logfmt", "plain", "cri", "docker"] = "auto"
+    multiline: Literal["auto", "none"] = "auto"
+    correlate: bool = True
+
+
+class RedactConfig(Struct, frozen=True):
+    """``patterns``: RE2 patterns; the word ``default`` among them stands for the shipped set.
+    Written as one word in the file, ``default`` is that set alone and ``none`` is empty."""
+
+    patterns: tuple[Regex, ...] = ("default",)
+    keys: tuple[Label, ...] = ()
+
+
+class RecorderConfig(Struct, frozen=True):
+    keep: Duration = 900.0
+    memory: Size = 8 * MiB
+
+
+class SpoolConfig(Struct, frozen=True):
+    size: Size = 1024 * MiB
+
+
+class BudgetConfig(Struct, frozen=True):
+    """What the agent may cost: ``cpu`` as a share of one core, ``memory`` in bytes."""
+
+    cpu: Share = 0.02
+    memory: Size = 64 * MiB
+
+
+class SamplingConfig(Struct, frozen=True):
+    interval: Interval = 1.0
+    export_interval: Interval = 10.0
+
+
+class Config(Struct, frozen=True):
+    """A whole configuration, checked. ``warnings`` is not a key: see ``loader.NOT_YET``."""
+
+    instance: Name = "default"
+    service: ServiceConfig = ServiceConfig()
+    collector: CollectorConfig | None = None
+    backends: BackendsConfig = BackendsConfig()
+    state_dir: File = field(default_factory=state_home)
+    api: ApiConfig = ApiConfig()
+    intake: IntakeConfig = IntakeConfig()
+    targets: tuple[TargetConfig, ...] = ()
+    logs: LogsConfig = LogsConfig()
+    redact: RedactConfig = RedactConfig()
+    recorder: RecorderConfig = RecorderConfig()
+    spool: SpoolConfig = SpoolConfig()
+    budget: BudgetConfig = BudgetConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The state folder of this instance."""
+        return self.state_dir / self.instance
