@@ -83,9 +83,7 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, line)
         if getattr(event, "tag", None) is not None:
-            raise DocumentError(
-                line, "YAML tags (!...) are not supported; quote a value that begins so"
-            )
+            raise DocumentError(line, "YAML tags (!...) are not supported; quote such a value")
         node = self._plain_node(event, line, depth)
         self._count(line, 1)
         if anchor := getattr(event, "anchor", None):
@@ -102,9 +100,7 @@ class _Composer:
     def _alias(self, event: yaml.AliasEvent, line: int) -> Node:
         node = self._anchors.get(event.anchor or "")
         if node is None:
-            raise DocumentError(
-                line, "an alias (*name) whose anchor (&name) is not complete above it"
-            )
+            raise DocumentError(line, "an alias (*name) needs its anchor (&name) above it")
         self._count(line, node.size)
         return node
 
@@ -128,12 +124,8 @@ class _Composer:
             if not isinstance(key, Scalar):
                 raise DocumentError(key.line, "a key must be a word")
             if key.text in items:
-                first = lines[key.text]
-                self.problems.append(
-                    DocumentError(
-                        key.line, f'key "{shown(key.text)}" stands twice (first: line {first})'
-                    )
-                )
+                again = f'key "{shown(key.text)}" stands twice (first: line {lines[key.text]})'
+                self.problems.append(DocumentError(key.line, again))
                 continue
             items[key.text], lines[key.text] = value, key.line
         return Mapping(line, items, lines)
@@ -153,9 +145,7 @@ def compose(text: str) -> tuple[Node | None, list[DocumentError]]:
         mark = error.problem_mark or error.context_mark
         raise DocumentError(mark.line + 1 if mark else 1, _reason(error)) from None
     except (yaml.YAMLError, UnicodeError):
-        raise DocumentError(
-            1, "not readable as YAML: it contains characters that text cannot"
-        ) from None
+        raise DocumentError(1, "not YAML: it contains characters that text cannot") from None
 
 
 def shown(text: str) -> str:

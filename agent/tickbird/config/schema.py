@@ -23,7 +23,6 @@ from .units import (
     Port,
     Ratio,
     Regex,
-    Share,
     Size,
     TokenFile,
     Url,
@@ -152,7 +151,7 @@ class SpoolConfig(Struct, frozen=True):
 class BudgetConfig(Struct, frozen=True):
     """What the agent may cost: ``cpu`` as a share of one core, ``memory`` in bytes."""
 
-    cpu: Share = 0.02
+    cpu: Ratio = 0.02
     memory: Size = 64 * MiB
 
 
@@ -162,7 +161,7 @@ class SamplingConfig(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True):
-    """A whole configuration, checked. ``warnings`` is not a key: see ``loader.NOT_YET``."""
+    """A whole configuration, checked."""
 
     instance: Name = "default"
     service: ServiceConfig = ServiceConfig()
@@ -179,6 +178,7 @@ class Config(Struct, frozen=True):
     budget: BudgetConfig = BudgetConfig()
     sampling: SamplingConfig = SamplingConfig()
     warnings: tuple[str, ...] = ()
+    """Not a key of the file: one line for each key that has no effect in this version."""
 
     @property
     def folder(self) -> Path:

@@ -101,11 +101,6 @@ def ratio(text: str) -> float:
     return round(value, 12)
 
 
-def share(text: str) -> float:
-    """A share of one core: ``2%``, ``0.02``; up to one whole core."""
-    return ratio(text)
-
-
 def url(text: str) -> str:
     """An http or https URL with a host and without credentials."""
     try:
@@ -217,7 +212,6 @@ Duration = Annotated[float, _meta(duration, _LIKE, examples=["10s", "100ms", "15
 Interval = Annotated[float, _meta(interval, _LIKE, examples=["1s", "10s"])]
 Size = Annotated[int, _meta(size, ["string", "integer"], examples=["8MiB", "1GiB"])]
 Ratio = Annotated[float, _meta(ratio, _LIKE, examples=["99.9%", 0.999])]
-Share = Annotated[float, _meta(share, _LIKE, examples=["2%"])]
 Url = Annotated[str, _meta(url, pattern="^https?://")]
 Endpoint = Annotated[str, _meta(endpoint, pattern="^(none$|https?://)")]
 ListenAt = Annotated[Listen, _meta(listen, examples=["127.0.0.1:8425"])]

@@ -1,0 +1,130 @@
+"""The configuration told to people and editors: JSON Schema and a commented example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from .loader import NO_KEYS
+from .schema import Config
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_REFERENCE = {"type": "string", "pattern": r"\$\{(env|file):[^}]+\}"}
+_SCALARS = ("string", "number", "integer", "boolean")
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the file; closed, so that an editor marks an unknown key."""
+    (root,), parts = msgspec.json.schema_components(
+        [Config], schema_hook=lambda _: {}, ref_template="#/$defs/{name}"
+    )
+    parts = {name: part for name, part in parts.items() if "properties" in part}
+    for part in parts.values():
+        for key in NO_KEYS:
+            part["properties"].pop(key, None)
+        part["additionalProperties"] = False
+        part["properties"] = {k: _adjusted(v) for k, v in part["properties"].items()}
+    parts["RedactConfig"]["properties"]["patterns"] = {
+        "oneOf": [{"enum": ["default", "none"]}, parts["RedactConfig"]["properties"]["patterns"]],
+        "default": "default",
+    }
+    return {"$schema": _DRAFT, "title": "tickbird configuration", **root, "$defs": parts}
+
+
+def _adjusted(node: Any) -> Any:
+    """Without the defaults, which are in parsed form (900.0 for 15m), and with a reference
+    allowed wherever a value has a pattern or a list of words to hold to."""
+    if isinstance(node, list):
+        return [_adjusted(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _adjusted(value) for key, value in node.items() if key != "default"}
+    if "enum" in node or node.get("type") in _SCALARS or isinstance(node.get("type"), list):
+        return {"anyOf": [node, _REFERENCE]}
+    return node
+
+
+EXAMPLE = """\
+# tickbird.yaml: everything that can be set, with its default where there is one.
+# An empty file is valid. Unknown keys are refused. Paths are absolute (~/ is your home folder).
+# Durations: 100ms, 10s, 15m, 1h. Sizes: 64MB, 8MiB, 1GiB. Ratios: 2%, 99.9%.
+# Any value may hold ${env:NAME} or ${file:/path}; $${ stands for a literal ${.
+
+instance: default              # name of this agent; its state folder and socket follow it
+
+service:                       # defaults for the resource of every target
+  namespace: shop              # service.namespace
+  environment: production      # deployment.environment.name
+
+collector:                     # without it the agent keeps what it sees to itself
+  endpoint: http://127.0.0.1:4318        # OTLP/HTTP, or none
+  # headers:                             # secrets by env or file only
+  #   authorization: "Bearer ${file:/run/secrets/otlp}"
+  headers: {x-scope-orgid: shop}
+  tls:                         # PEM files; cert and key go together
+    ca: /etc/ssl/certs/ca-certificates.crt
+    cert: /etc/tickbird/cert.pem
+    key: /etc/tickbird/key.pem
+  timeout: 10s                 # for one request
+
+backends:                      # asked by verify, timeline and health --from backends
+  prometheus: http://127.0.0.1:9090
+  loki: http://127.0.0.1:3100
+  jaeger: http://127.0.0.1:16686
+  alertmanager: http://127.0.0.1:9093
+  grafana: http://127.0.0.1:3000
+
+state_dir: ~/.local/state/tickbird       # default as a user; as root /var/lib/tickbird
+
+api:                           # the local page and JSON; loopback only
+  listen: 127.0.0.1:8425       # the next free port if taken
+  token_file: ~/.config/tickbird/token   # default: made in the state folder; none: no token asked
+
+intake:
+  otlp_http: 127.0.0.1:8426    # where the services' own SDKs may send; the next free port if taken
+
+targets:                       # none: every Node and Python service of this user that listens
+  - name: checkout             # service.name; else package.json or pyproject.toml, else the command
+    match: {command: "node .*checkout"}  # RE2, on the command line with its arguments
+    logs: ["/var/log/checkout/*.log"]
+    http: {url: "http://127.0.0.1:3000/healthz", interval: 10s}
+    scrape: {url: "http://127.0.0.1:3000/metrics", interval: 10s}
+    loop:
+      method: auto             # auto, trace, probe, attach, estimated
+      stall_threshold: 100ms   # an iteration of at least this long is a stall
+    slo: {availability: 99.9%, latency: {p99: 300ms}}
+    labels: {team: payments}   # become resource attributes
+  # The other ways to find a process; one per target:
+  - {name: by-pid, match: {pid: 4711}}
+  - {name: by-pidfile, match: {pidfile: /run/app.pid}}
+  - {name: by-port, match: {port: 8000}}
+  - {name: by-unit, match: {unit: billing.service}}         # systemd unit
+  - {name: by-container, match: {container: 3f2a9c81d0e4}}  # id, 12 characters or more
+  - {name: only-logs, logs: ["/var/log/nginx/access.log"]}
+
+logs:
+  start_at: beginning          # beginning or end; for files never seen before
+  format: auto                 # auto, json, logfmt, plain, cri, docker
+  multiline: auto              # auto or none
+  correlate: true              # put trace and correlation ids on records
+
+redact:
+  patterns: default            # default, none, or a list: [default, "CUST-[0-9]{8}"]
+  keys: [card_number]          # fields whose values never leave, beside the shipped ones
+
+recorder:                      # the last minutes, in memory
+  keep: 15m
+  memory: 8MiB
+
+spool:
+  size: 1GiB                   # most that output of `tickbird exec` may wait on disk
+
+budget:                        # of what can be shed or slowed; logs are paced, never shed
+  cpu: 2%                      # of one core
+  memory: 64MiB
+
+sampling:
+  interval: 1s                 # how often a process is measured
+  export_interval: 10s         # how often metrics are sent
+"""
