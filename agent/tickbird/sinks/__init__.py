@@ -1,0 +1,1 @@
+"""Sinks: where what was seen goes to. Each takes model types and knows one protocol."""
