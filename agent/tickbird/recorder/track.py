@@ -1,0 +1,256 @@
+"""One target in the flight recorder, over restarts of its process."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections import deque
+from dataclasses import dataclass, field, replace
+from itertools import dropwhile
+
+from ..model import HttpSnapshot, Item, LogRecord, LoopWindow, RuntimeInfo, Sample, Stall, Target
+from .requests import HttpTotals
+from .window import LoopSlice, Window, join_loops, join_routes
+
+METHODS = ("trace", "probe", "attach", "kit", "scrape", "estimated")
+"""Ways to measure a loop, the preferred first. Two of them never share a percentile."""
+
+IN_PROCESS = frozenset({"probe", "kit"})
+"""Methods that fall silent together with the loop they measure."""
+
+SILENCE = 2.0
+"""Seconds without a word from a living process after which its loop counts as late."""
+
+METHOD_HELD = 10.0
+"""Seconds that a method must be silent before a lesser one takes its place."""
+
+MAX_STALLS = 1_000
+MAX_ERRORS = 100
+
+_GAUGES = {
+    "process.memory.usage": "rss",
+    "process.unix.file_descriptor.count": "fds",
+    "process.unix.file_descriptor.limit": "fd_limit",
+    "container.memory.limit": "memory_limit",
+    "v8js.memory.heap.used": "heap_used",
+}
+"""Instruments whose last value is kept, and the name it is kept under."""
+
+_STALL_BYTES = sys.getsizeof(Stall(0.0, 0.0, "")) + 100
+_ERROR_BYTES = sys.getsizeof(LogRecord("")) + 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView:
+    """What the recorder knows of one target from ``since`` to ``now`` (Unix seconds): a copy, in
+    order of time. ``stalls`` and the windows' loops are those of ``method`` alone."""
+
+    target: Target
+    since: float
+    now: float
+    windows: tuple[Window, ...] = ()
+    stalls: tuple[Stall, ...] = ()
+    errors: tuple[LogRecord, ...] = ()
+    last: dict[str, float] = field(default_factory=dict)
+    """rss, fds, fd_limit, memory_limit, heap_used: the latest values that are known."""
+    method: str | None = None
+    http_source: str | None = None
+    runtime: RuntimeInfo | None = None
+    ended_at: float | None = None
+    restarts: int = 0
+
+
+class Track:
+    """All that is kept of one target, over restarts of its process."""
+
+    def __init__(self, target: Target, opened: float) -> None:
+        self.target = target
+        self.windows: deque[Window] = deque()
+        self.errors: deque[LogRecord] = deque(maxlen=MAX_ERRORS)
+        self.ended_at: float | None = None
+        self._stalls: deque[tuple[Stall, float]] = deque(maxlen=MAX_STALLS)
+        self._window_bytes = 0
+        self._restarts = 0
+        self._opened = opened
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget what belonged to one process; the windows and stalls stay."""
+        identity = self.target.identity
+        self._last: dict[str, float] = {}
+        self._cpu_total: dict[tuple[str, ...], float] = {}
+        self._cpu_before: tuple[float, float] | None = None
+        self._method: str | None = None
+        self._method_seen = 0.0
+        self._loop_end: float | None = None
+        self._ticks_since_loop = 0
+        self._last_tick = 0.0
+        self._runtime: RuntimeInfo | None = None
+        young = identity is None or identity.started_at > self._opened - 5.0
+        self._http = HttpTotals(counts_from_start=young)
+
+    @property
+    def bytes(self) -> int:
+        return (
+            self._window_bytes + len(self._stalls) * _STALL_BYTES + len(self.errors) * _ERROR_BYTES
+        )
+
+    def follow(self, target: Target) -> None:
+        """Take on the target's newest description; another identity is another process."""
+        before, now = self.target.identity, target.identity
+        self.target = target
+        if (before and before[:2]) != (now and now[:2]):
+            self._restarts += before is not None
+            self._begin()
+            self.ended_at = None
+
+    def take(self, item: Item, now: float) -> None:
+        if isinstance(item, Sample):
+            self._sample(item, now)
+        elif isinstance(item, LoopWindow):
+            self._loop(item, now)
+        elif isinstance(item, Stall):
+            self._stall(item, now)
+        elif isinstance(item, HttpSnapshot):
+            self._requests(item, now)
+        else:
+            self._runtime = item
+
+    def _sample(self, sample: Sample, now: float) -> None:
+        name = sample.instrument.name
+        if isinstance(sample.value, tuple):
+            return
+        if name == "process.cpu.time":
+            self._cpu(sample.labels, float(sample.value), now)
+        elif (kept := _GAUGES.get(name)) is not None:
+            self._last[kept] = float(sample.value)
+            if kept in ("rss", "fds", "heap_used"):
+                setattr(self._window(now), kept, float(sample.value))
+
+    def _cpu(self, mode: tuple[str, ...], total: float, now: float) -> None:
+        """CPU time comes as one sample per mode; the modes of one tick share its ``now``."""
+        if now != self._last_tick:
+            if self._last_tick and self._cpu_total:
+                self._cpu_before = (self._last_tick, sum(self._cpu_total.values()))
+            self._last_tick = now
+            self._ticks_since_loop += 1
+        self._cpu_total[mode] = total
+        if self._cpu_before is not None and now > self._cpu_before[0]:
+            spent = sum(self._cpu_total.values()) - self._cpu_before[1]
+            self._window(now).cpu = max(0.0, spent / (now - self._cpu_before[0]))
+
+    def _loop(self, window: LoopWindow, now: float) -> None:
+        if not self._prefers(window.method, now):
+            return
+        if window.method in IN_PROCESS:
+            self._loop_end = max(self._loop_end or 0.0, window.start + window.duration)
+            self._ticks_since_loop = 0
+        kept = self._window(window.start)
+        self._put(kept, loop=join_loops(kept.loop, LoopSlice.of(window)))
+
+    def _prefers(self, method: str, now: float) -> bool:
+        """Whether ``method`` is the one to believe now; it becomes the one that is shown."""
+        held = self._method is not None and now - self._method_seen <= METHOD_HELD
+        if held and _rank(method) > _rank(self._method or method):
+            return False
+        self._method, self._method_seen = method, now
+        return True
+
+    def _stall(self, stall: Stall, now: float) -> None:
+        """A stall that was ongoing is replaced by what is known of it now."""
+        for index in range(len(self._stalls) - 1, max(-1, len(self._stalls) - 5), -1):
+            known = self._stalls[index][0]
+            if known.method == stall.method and abs(known.start - stall.start) < 0.05:
+                culprit = stall.culprit or known.culprit
+                cause = stall.cause or known.cause
+                self._stalls[index] = (replace(stall, culprit=culprit, cause=cause), now)
+                return
+        self._stalls.append((stall, now))
+
+    def _requests(self, snapshot: HttpSnapshot, now: float) -> None:
+        routes = self._http.advance(snapshot, now)
+        if routes is not None:
+            window = self._window(now)
+            self._put(window, routes=join_routes(window.routes, routes), active=snapshot.active)
+
+    def _window(self, at: float) -> Window:
+        """The window that holds ``at``; one that came late is put in its place."""
+        start = float(int(at))
+        for window in reversed(self.windows):
+            if window.start == start:
+                return window
+            if window.start < start:
+                break
+        made = Window(start)
+        self._window_bytes += made.size()
+        if not self.windows or self.windows[-1].start < start:
+            self.windows.append(made)
+        else:
+            place = sum(1 for window in self.windows if window.start < start)
+            self.windows.insert(place, made)
+        return made
+
+    def _put(self, window: Window, **parts: object) -> None:
+        self._window_bytes -= window.size()
+        for name, part in parts.items():
+            setattr(window, name, part)
+        self._window_bytes += window.size()
+
+    def expire(self, before: float) -> None:
+        while self.windows and self.windows[0].start < before:
+            self.drop_oldest()
+        while self._stalls and self._stalls[0][0].start + self._stalls[0][0].duration < before:
+            self._stalls.popleft()
+
+    def drop_oldest(self) -> int:
+        """Drop the oldest window; return the bytes that it held."""
+        freed = self.windows.popleft().size()
+        self._window_bytes -= freed
+        return freed
+
+    def aged_out(self, before: float) -> bool:
+        return self.ended_at is not None and self.ended_at < before
+
+    def view(self, since: float, now: float) -> TargetView:
+        windows = tuple(copy.copy(w) for w in dropwhile(lambda w: w.start < since, self.windows))
+        for window in windows:
+            if window.loop is not None and window.loop.method != self._method:
+                window.loop = None
+        return TargetView(
+            self.target,
+            since,
+            now,
+            windows,
+            self._stalls_of(since, now),
+            tuple(self.errors),
+            dict(self._last),
+            self._method,
+            self._http.source,
+            self._runtime,
+            self.ended_at,
+            self._restarts,
+        )
+
+    def _stalls_of(self, since: float, now: float) -> tuple[Stall, ...]:
+        """Stalls of the preferred method; the silence of a probe is one that still goes on."""
+        found = [
+            replace(stall, ongoing=stall.ongoing and now - seen <= SILENCE and not self.ended_at)
+            for stall, seen in self._stalls
+            if stall.method == self._method and stall.start + stall.duration >= since
+        ]
+        if (silence := self._silence(now)) is not None:
+            found = [stall for stall in found if not stall.ongoing] + [silence]
+        return tuple(sorted(found, key=lambda stall: stall.start))
+
+    def _silence(self, now: float) -> Stall | None:
+        """Two process samples must have passed, so that a suspended agent accuses nobody."""
+        if self._loop_end is None or self.ended_at or self._method not in IN_PROCESS:
+            return None
+        alive = self._ticks_since_loop >= 2 and now - self._last_tick <= 2 * SILENCE
+        if not alive or now - self._loop_end <= SILENCE:
+            return None
+        return Stall(self._loop_end, now - self._loop_end, str(self._method), ongoing=True)
+
+
+def _rank(method: str) -> int:
+    return METHODS.index(method) if method in METHODS else len(METHODS)
