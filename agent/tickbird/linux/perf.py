@@ -1,0 +1,267 @@
+"""perf events on the epoll system calls of one thread, without a compiled part.
+
+When a thread leaves epoll its loop begins a turn, when it enters again the turn ends: the time
+between is the iteration. Only two tracepoints of one thread are read; nothing in it changes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import mmap
+import os
+import platform
+import select
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import SourceError, TargetGone
+
+TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+IDS_VARIABLE = "TICKBIRD_TRACEPOINT_IDS"
+IDS_FILE = "trace-ids.json"
+CALLS = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
+"""arm64 has no epoll_wait; nothing but a name is lost where a kernel lacks one of them."""
+
+EPOLL_NUMBERS = {"x86_64": (232, 281, 441), "aarch64": (22, 441)}
+"""System call numbers of CALLS, to find the thread that waits in one."""
+
+_OPEN_NUMBER = {"x86_64": 298, "aarch64": 241}
+_PAGES = 64
+_RECORD_LOST, _RECORD_SAMPLE = 2, 9
+_SET_OUTPUT = 0x2405
+_ATTRIBUTES = struct.Struct("<IIQQQQQIIQQQQIi")
+_ATTRIBUTES_SIZE = 112
+_SAMPLE_ID_AND_TIME = 1 << 16 | 1 << 2
+_READ_ID = 1 << 2
+# exclude_kernel is what lets an ordinary user open it; the tracepoint is still seen
+_FLAGS = 1 << 5 | 1 << 14 | 1 << 25  # exclude_kernel, watermark, use_clockid
+_CLOEXEC = 8
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Event(NamedTuple):
+    """``left``: True when the thread left epoll, False when it entered, None when records before
+    it were lost (``time`` is then meaningless). ``time``: CLOCK_MONOTONIC, nanoseconds."""
+
+    left: bool | None
+    time: int
+
+
+def parse_records(data: bytes, leaving: Mapping[int, bool]) -> list[Event]:
+    """Events in a stretch of ring; ``leaving`` maps event ids to True for exits of epoll. A
+    record that is cut off or of size zero ends it."""
+    found, at = [], 0
+    while at + 8 <= len(data):
+        kind, _, size = struct.unpack_from("<IHH", data, at)
+        if size < 8 or at + size > len(data):
+            break
+        if kind == _RECORD_SAMPLE and size >= 24:
+            identity, time = struct.unpack_from("<QQ", data, at + 8)
+            if identity in leaving:
+                found.append(Event(leaving[identity], time))
+        elif kind == _RECORD_LOST:
+            found.append(Event(None, 0))
+        at += size
+    return found
+
+
+def parse_ids(text: str) -> dict[str, int]:
+    """``sys_enter_epoll_wait=1069,…`` → name and id; what does not fit is left out."""
+    found = {}
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if value.isdigit() and name.startswith("sys_"):
+            found[name] = int(value)
+    return found
+
+
+def host_key() -> dict[str, str]:
+    """What tracepoint ids are valid for: this boot of this kernel."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return {"boot_id": boot, "release": platform.release()}
+
+
+def tracepoint_ids(folders: Iterable[Path]) -> dict[str, int]:
+    """Ids by name (``sys_enter_epoll_wait`` …): from tracefs, else from the environment, else
+    from ``trace-ids.json`` in one of ``folders``, written on this boot by a root user.
+    Raises SourceError when there are none."""
+    ids = _from_tracefs() or parse_ids(os.environ.get(IDS_VARIABLE, ""))
+    for folder in folders:
+        ids = ids or _from_file(folder / IDS_FILE)
+    if not any(f"sys_enter_{c}" in ids and f"sys_exit_{c}" in ids for c in CALLS):
+        raise SourceError(
+            "exact loop lag needs the ids of the kernel's epoll tracepoints, and this user cannot "
+            "read them",
+            f"run 'tickbird setup trace' as root once per boot, or set {IDS_VARIABLE}="
+            "sys_enter_epoll_wait=N,… from events/syscalls/*/id of a mounted tracefs",
+        )
+    return ids
+
+
+def _from_tracefs() -> dict[str, int]:
+    for root in TRACEFS:
+        found = {}
+        for name in (f"sys_{side}_{call}" for call in CALLS for side in ("enter", "exit")):
+            try:
+                found[name] = int((root / "events/syscalls" / name / "id").read_text())
+            except (OSError, ValueError):
+                continue
+        if found:
+            return found
+    return {}
+
+
+def _from_file(path: Path) -> dict[str, int]:
+    try:
+        with path.open("rb") as file:
+            document = json.loads(file.read(65536))
+        if {key: document[key] for key in ("boot_id", "release")} != host_key():
+            return {}
+        return {str(name): int(value) for name, value in document["ids"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+class EpollTrace:
+    """Enter and exit events of one thread in one ring. Events are ordered, times CLOCK_MONOTONIC."""
+
+    def __init__(self, thread: int, ids: Mapping[str, int]) -> None:
+        """Raises SourceError with what this host lacks; TargetGone when there is no such thread."""
+        self._fds: list[int] = []
+        self._leaving: dict[int, bool] = {}
+        self._map: mmap.mmap | None = None
+        try:
+            for call in CALLS:
+                enter, leave = ids.get(f"sys_enter_{call}"), ids.get(f"sys_exit_{call}")
+                if enter is not None and leave is not None:
+                    self._add(thread, leave, True)
+                    self._add(thread, enter, False)
+        except OSError as error:
+            self.close()
+            raise refusal(error, thread) from error
+        self._poll = select.poll()
+        self._poll.register(self._fds[0], 0)
+
+    def _add(self, thread: int, tracepoint: int, leaving: bool) -> None:
+        fd = _open_event(thread, tracepoint)
+        self._fds.append(fd)
+        identity: int = struct.unpack("<QQ", os.read(fd, 16))[1]
+        self._leaving[identity] = leaving
+        if self._map is None:
+            self._map = mmap.mmap(fd, (_PAGES + 1) * mmap.PAGESIZE)
+        else:
+            fcntl.ioctl(fd, _SET_OUTPUT, self._fds[0])
+
+    def read(self) -> list[Event]:
+        """What happened since the last call."""
+        ring = self._map
+        if ring is None:
+            return []
+        head, tail = struct.unpack_from("<QQ", ring, 1024)  # data_head and data_tail
+        if head == tail:
+            return []
+        size, first = _PAGES * mmap.PAGESIZE, mmap.PAGESIZE
+        begin, end = tail % size, head % size
+        if begin < end:
+            data = ring[first + begin : first + end]
+        else:
+            data = ring[first + begin :] + ring[first : first + end]
+        struct.pack_into("<Q", ring, 1032, head)
+        return parse_records(data, self._leaving)
+
+    def ended(self) -> bool:
+        """Whether the thread does not exist any more."""
+        return any(events & select.POLLHUP for _, events in self._poll.poll(0))
+
+    def close(self) -> None:
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+
+def _open_event(thread: int, tracepoint: int) -> int:
+    number = _OPEN_NUMBER.get(platform.machine())
+    if number is None:
+        raise OSError(errno.ENOSYS, "unknown machine")
+    attributes = _ATTRIBUTES.pack(
+        2,  # PERF_TYPE_TRACEPOINT
+        _ATTRIBUTES_SIZE,
+        tracepoint,
+        1,  # every event
+        _SAMPLE_ID_AND_TIME,
+        _READ_ID,
+        _FLAGS,
+        _PAGES * mmap.PAGESIZE // 2,
+        *(0, 0, 0, 0, 0, 0),
+        1,  # clockid: CLOCK_MONOTONIC
+    ).ljust(_ATTRIBUTES_SIZE, b"\0")
+    fd: int = _libc.syscall(number, attributes, thread, -1, -1, _CLOEXEC)
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return fd
+
+
+def refusal(error: OSError, thread: int) -> SourceError:
+    """What a refused perf event means on this host, and what to do about it."""
+    code = error.errno
+    if code == errno.ESRCH:
+        return TargetGone(f"thread {thread} has ended")
+    if code in (errno.EPERM, errno.EACCES):
+        return _not_allowed(code)
+    if code in (errno.EMFILE, errno.ENFILE):
+        return SourceError(
+            "no file descriptor is left for the loop tracer", "raise the agent's 'ulimit -n'"
+        )
+    if code in (errno.EINVAL, errno.ENOENT):
+        return SourceError(
+            "this kernel does not know the given epoll tracepoints",
+            f"ids differ per kernel: read them again ('tickbird setup trace', or {IDS_VARIABLE})",
+        )
+    return SourceError(f"this host has no perf events for loop tracing: {error.strerror}")
+
+
+def _not_allowed(code: int) -> SourceError:
+    if code == errno.EPERM and _under_seccomp():
+        return SourceError(
+            "the container's seccomp profile forbids perf_event_open, which exact loop lag needs",
+            "use the seccomp profile that tickbird ships, or add the capability SYS_ADMIN",
+        )
+    level = _paranoid()
+    if level is not None and level > 2:
+        return SourceError(
+            f"kernel.perf_event_paranoid is {level}: users may not open perf events",
+            "set it to 2 (sysctl kernel.perf_event_paranoid=2), or give the agent CAP_PERFMON",
+        )
+    if code == errno.EPERM:
+        return SourceError(
+            "the kernel grants this user no more memory for perf events",
+            "raise kernel.perf_event_mlock_kb or the agent's 'ulimit -l'",
+        )
+    return SourceError(
+        "exact loop lag needs the right to trace this process, which belongs to another user",
+        "run the agent as that process's user, or give it CAP_PERFMON (or CAP_SYS_PTRACE)",
+    )
+
+
+def _under_seccomp() -> bool:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return False
+    return "\nSeccomp:\t2" in status
+
+
+def _paranoid() -> int | None:
+    try:
+        return int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
+    except (OSError, ValueError):
+        return None
