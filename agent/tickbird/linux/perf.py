@@ -128,7 +128,7 @@ def _from_file(path: Path) -> dict[str, int]:
 
 
 class EpollTrace:
-    """Enter and exit events of one thread in one ring. Events are ordered, times CLOCK_MONOTONIC."""
+    """Epoll events of one thread in one ring, in order; times are CLOCK_MONOTONIC."""
 
     def __init__(self, thread: int, ids: Mapping[str, int]) -> None:
         """Raises SourceError with what this host lacks; TargetGone when there is no such thread."""
