@@ -39,7 +39,7 @@ class Recorder:
             track = self._tracks.get(target.key)
             if track is None:
                 track = self._tracks[target.key] = Track(target, self._opened)
-            track.follow(target)
+            track.follow(target, now)
             for item in items:
                 track.take(item, now)
             if abs(now - self._tidied) >= 1.0:

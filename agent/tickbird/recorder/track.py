@@ -57,7 +57,8 @@ class TargetView:
     http_source: str | None = None
     runtime: RuntimeInfo | None = None
     ended_at: float | None = None
-    restarts: int = 0
+    restarts: tuple[float, ...] = ()
+    """When another process was seen to have taken its place."""
 
 
 class Track:
@@ -70,7 +71,7 @@ class Track:
         self.ended_at: float | None = None
         self._stalls: deque[tuple[Stall, float]] = deque(maxlen=MAX_STALLS)
         self._window_bytes = 0
-        self._restarts = 0
+        self._restarts: deque[float] = deque(maxlen=100)
         self._opened = opened
         self._begin()
 
@@ -95,12 +96,13 @@ class Track:
             self._window_bytes + len(self._stalls) * _STALL_BYTES + len(self.errors) * _ERROR_BYTES
         )
 
-    def follow(self, target: Target) -> None:
+    def follow(self, target: Target, now: float) -> None:
         """Take on the target's newest description; another identity is another process."""
-        before, now = self.target.identity, target.identity
+        before, after = self.target.identity, target.identity
         self.target = target
-        if (before and before[:2]) != (now and now[:2]):
-            self._restarts += before is not None
+        if (before and before[:2]) != (after and after[:2]):
+            if before is not None:
+                self._restarts.append(now)
             self._begin()
             self.ended_at = None
 
@@ -228,7 +230,7 @@ class Track:
             self._http.source,
             self._runtime,
             self.ended_at,
-            self._restarts,
+            tuple(at for at in self._restarts if at >= since),
         )
 
     def _stalls_of(self, since: float, now: float) -> tuple[Stall, ...]:

@@ -1,0 +1,1 @@
+"""Judges what the recorder kept: checks → findings → the report, and its renderings."""
