@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"] and not {"-h", "--help"} & set(arguments):
-        from .cli.run import run_lean
+        from .cli.lean import run_lean
 
         sys.exit(run_lean(arguments[1:]))
     from .cli.app import main as command_line

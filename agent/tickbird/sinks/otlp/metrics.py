@@ -7,6 +7,7 @@ of several requests, one after another, are one request with all their resources
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -32,12 +33,9 @@ class MetricsEncoder:
     def __init__(self) -> None:
         self._trees: dict[str, _Tree] = {}
 
-    def encode(self, living: Iterable[Series], ended: Iterable[Series]) -> Iterator[Encoded]:
-        """Requests for the given series, one per target; those of ``ended`` say "no recorded
-        value", which Prometheus turns into staleness at once."""
+    def encode(self, living: Iterable[Series]) -> Iterator[Encoded]:
+        """Requests with the latest values, one per target."""
         seen = set()
-        for series in _by_target(ended):
-            yield _Tree(series).encode(series, ended=True)
         for series in _by_target(living):
             target = series[0].target
             seen.add(target.key)
@@ -47,6 +45,13 @@ class MetricsEncoder:
             yield tree.encode(series)
         for key in self._trees.keys() - seen:
             del self._trees[key]
+
+
+def encode_ended(ended: Iterable[Series], now: float) -> Iterator[Encoded]:
+    """Requests that say "no recorded value" at ``now`` (Unix seconds), which Prometheus turns into
+    staleness at once."""
+    for series in _by_target(ended):
+        yield _Tree(series).encode([replace(one, time=now) for one in series], ended=True)
 
 
 Encoded = tuple[bytes, int]
@@ -76,8 +81,9 @@ class _Tree:
         self._scope.scope.version = __version__
 
     def fits(self, target: Target, series: list[Series]) -> bool:
-        """Whether the kept tree can be used again: nothing may have left it."""
-        return target == self._target and len(series) >= len(self._points)
+        """Whether the kept tree can be used again: no series may have left it."""
+        now = {(one.instrument.name, one.labels) for one in series}
+        return target == self._target and self._points.keys() <= now
 
     def encode(self, series: list[Series], ended: bool = False) -> Encoded:
         for one in series:

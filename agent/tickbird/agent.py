@@ -1,0 +1,146 @@
+"""The agent's life: open → run → drain → close. The only place that starts threads.
+
+One deadline governs the end: it is passed to everything that waits. What the Collector has not
+taken by then stays where it is safe: log lines in their files, pushed telemetry in the spool.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from .clock import Clock, Deadline, SystemClock, Ticker
+from .config import Config
+from .errors import TickbirdError
+from .parts import Inherited, Parts
+
+SHUTDOWN_SECONDS = 10.0
+LOG_PAUSE = 0.25
+"""Seconds between two looks at log files that had nothing new."""
+REFRESH = 1.0
+"""Seconds between two looks for targets."""
+WORKERS = 4
+"""Threads that read sources which wait for the network."""
+
+Say = Callable[[str], None]
+
+
+class Agent:
+    """``run`` returns when ``stop`` is called or a signal came; ``say`` takes lines for people."""
+
+    def __init__(
+        self,
+        config: Config,
+        inherited: Inherited,
+        say: Say,
+        reload: Callable[[], Config] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._config = config
+        self._inherited = inherited
+        self._say = say
+        self._reload = reload
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._reload_asked = False
+        self._threads: list[threading.Thread] = []
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    def handle_signals(self) -> None:
+        """TERM and INT drain and end; HUP reads the configuration again."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stop())
+        signal.signal(signal.SIGHUP, lambda *_: self._ask_reload())
+
+    def _ask_reload(self) -> None:
+        self._reload_asked = True
+        self._wake.set()
+
+    def run(self) -> None:
+        """The whole life. Raises ``TickbirdError`` when it cannot begin; leaves nothing open."""
+        with ExitStack() as opened:
+            parts = Parts(self._config, self._inherited, self._clock, self._say)
+            opened.callback(parts.close)
+            parts.open()
+            self._sample_first(parts)
+            self._start_threads(parts)
+            self._say(parts.greeting())
+            try:
+                self._loop(parts)
+            finally:
+                self._drain(parts)
+
+    def _sample_first(self, parts: Parts) -> None:
+        """The first sample comes before everything that can wait."""
+        parts.follow()
+        parts.watches.read_due()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+
+    def _start_threads(self, parts: Parts) -> None:
+        for lane in parts.all_lanes():
+            self._start(f"send-{lane.signal}", lambda lane=lane: lane.run(parts.stop_sending))
+        self._start("logs", lambda: self._read_logs(parts))
+        self._start("probes", lambda: parts.probes.run(self._stop))
+        for name, serve in parts.servers():
+            self._start(name, serve)
+        for number in range(WORKERS):
+            self._start(f"worker-{number}", parts.watches.work)
+
+    def _start(self, name: str, body: Callable[[], None]) -> None:
+        thread = threading.Thread(target=body, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _loop(self, parts: Parts) -> None:
+        refresh = Ticker(self._clock, REFRESH)
+        export = Ticker(self._clock, self._config.sampling.export_interval)
+        while not self._stop.is_set():
+            now = self._clock.monotonic()
+            ended = parts.watches.read_due()
+            if ended or refresh.is_due(now):
+                refresh.advance(now)
+                parts.follow()
+            if export.is_due(now):
+                export.advance(now)
+                parts.export_metrics()
+            for problem in parts.new_problems():
+                self._say(problem)
+            if self._reload_asked:
+                self._reload_asked = False
+                self._reload_into(parts)
+            due = min(refresh.due, export.due, parts.watches.next_due())
+            self._clock.wait(self._wake, due - self._clock.monotonic())
+            self._wake.clear()
+
+    def _read_logs(self, parts: Parts) -> None:
+        while not self._stop.is_set():
+            if parts.logs.poll() == 0:
+                self._clock.wait(self._stop, LOG_PAUSE)
+
+    def _reload_into(self, parts: Parts) -> None:
+        """Take the new configuration wholly, or keep the old one and say why."""
+        if self._reload is None:
+            return
+        try:
+            self._config = parts.reconfigure(self._reload())
+        except TickbirdError as error:
+            self._say(f"configuration not reloaded, the old one stays: {error}")
+        else:
+            self._say("configuration reloaded")
+
+    def _drain(self, parts: Parts) -> None:
+        deadline = Deadline(self._clock, SHUTDOWN_SECONDS)
+        self._stop.set()
+        self._say("stopping: what is queued is sent, or kept on disk")
+        for thread in self._threads:
+            if thread.name == "logs":
+                thread.join(deadline.remaining() / 4)
+        parts.drain(deadline)

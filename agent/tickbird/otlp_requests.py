@@ -1,0 +1,128 @@
+"""Reading and changing decoded OTLP requests: pure functions over protobuf messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from .histogram import index_of
+from .meters import HTTP_DURATION
+from .model import HttpSeries, HttpSnapshot, Target
+
+_RESOURCES = {"traces": "resource_spans", "metrics": "resource_metrics", "logs": "resource_logs"}
+_IDENTITY = frozenset(
+    {"service.name", "service.instance.id", "service.namespace", "deployment.environment.name"}
+)
+_POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+
+
+def resources(signal: str, request: Any) -> Sequence[Any]:
+    """The request's ResourceSpans, ResourceMetrics or ResourceLogs."""
+    found: Sequence[Any] = getattr(request, _RESOURCES[signal])
+    return found
+
+
+def count_items(signal: str, request: Any) -> int:
+    """Spans, log records or data points in the request."""
+    if signal == "traces":
+        return sum(len(s.spans) for r in request.resource_spans for s in r.scope_spans)
+    if signal == "logs":
+        return sum(len(s.log_records) for r in request.resource_logs for s in r.scope_logs)
+    return sum(len(points(m)) for r in request.resource_metrics for m in metrics_of(r))
+
+
+def metrics_of(resource: Any) -> Iterator[Any]:
+    for scope in resource.scope_metrics:
+        yield from scope.metrics
+
+
+def points(metric: Any) -> Any:
+    kind = metric.WhichOneof("data")
+    return getattr(metric, kind).data_points if kind in _POINTS else ()
+
+
+def attribute_values(attributes: Iterable[Any]) -> dict[str, Any]:
+    """String and integer attributes as a plain dictionary; others are left out."""
+    found: dict[str, Any] = {}
+    for attribute in attributes:
+        kind = attribute.value.WhichOneof("value")
+        if kind in ("string_value", "int_value"):
+            found[attribute.key] = getattr(attribute.value, kind)
+    return found
+
+
+def owner_of(resource: Any, targets: Sequence[Target]) -> Target | None:
+    """The target that a resource speaks of: by its pid, then by its name, then as the only one."""
+    said = attribute_values(resource.attributes)
+    for target in targets:
+        if target.pid is not None and said.get("process.pid") == target.pid:
+            return target
+    named = [target for target in targets if target.name == said.get("service.name")]
+    if named or len(targets) == 1:
+        return (named or targets)[0]
+    return None
+
+
+def adopt(resource: Any, target: Target) -> None:
+    """Give the resource the target's identity, and what else it does not say itself."""
+    present = {attribute.key: attribute for attribute in resource.attributes}
+    for name, value in target.attributes.items():
+        if name in present and name not in _IDENTITY:
+            continue
+        attribute = present.get(name) or resource.attributes.add(key=name)
+        if isinstance(value, int):
+            attribute.value.int_value = value
+        else:
+            attribute.value.string_value = value
+
+
+def drop_metrics(resource: Any, unwanted: Callable[[str], bool]) -> int:
+    """Take metrics out that another source of the target owns; return how many points went."""
+    gone = 0
+    for scope in resource.scope_metrics:
+        kept = [metric for metric in scope.metrics if not unwanted(metric.name)]
+        if len(kept) < len(scope.metrics):
+            gone += sum(len(points(m)) for m in scope.metrics if unwanted(m.name))
+            kept = [_copy(metric) for metric in kept]
+            del scope.metrics[:]
+            scope.metrics.extend(kept)
+    return gone
+
+
+def _copy(message: Any) -> Any:
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
+
+
+def http_snapshot(resource: Any) -> HttpSnapshot | None:
+    """Requests as the service's own histogram tells them; its buckets are all that is known, so
+    each counts at its middle."""
+    series = [
+        _http_series(point)
+        for metric in metrics_of(resource)
+        if metric.name == HTTP_DURATION.name and metric.WhichOneof("data") == "histogram"
+        for point in metric.histogram.data_points
+    ]
+    return HttpSnapshot("otlp", None, series) if series else None
+
+
+def _http_series(point: Any) -> HttpSeries:
+    said = attribute_values(point.attributes)
+    bounds = list(point.explicit_bounds)
+    edges = [0.0, *bounds, bounds[-1] * 1.5 if bounds else 0.0]
+    fine: dict[int, int] = {}
+    for place, count in enumerate(point.bucket_counts):
+        if count:
+            index = index_of((edges[place] + edges[place + 1]) / 2)
+            fine[index] = fine.get(index, 0) + count
+    highest = max((edges[i + 1] for i, n in enumerate(point.bucket_counts) if n), default=0.0)
+    return HttpSeries(
+        str(said.get("http.request.method", "_OTHER")),
+        said.get("http.route"),
+        int(said.get("http.response.status_code", 0)),
+        point.count,
+        point.sum,
+        point.max if point.HasField("max") else highest,
+        fine,
+    )

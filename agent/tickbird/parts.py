@@ -1,0 +1,225 @@
+"""The agent's parts and how they are joined; what they do together, one step a method.
+
+Data goes one way: targets → sources → store and recorder → sinks. No part knows the agent.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .api import Api
+from .clock import Clock, Deadline
+from .config import Config
+from .errors import ConfigError
+from .ledger import Ledger
+from .model import HttpSnapshot, Item, Sample, Target
+from .net import address, datagrams, listen
+from .passthrough import Passthrough
+from .pipeline import LogPipeline
+from .recorder import Recorder
+from .sinks.otlp.client import Signal
+from .sinks.otlp.delivery import Lane, Payload
+from .sinks.otlp.metrics import MetricsEncoder, encode_ended
+from .sources import Context
+from .sources.otlp import Intake
+from .sources.probe import ProbeReceiver
+from .state import State
+from .store import Store
+from .targets import Finder, Found
+from .view import View
+from .watches import Watches
+
+LANE_BYTES = 4 * 1024 * 1024
+"""Most that waits in memory for the Collector, per signal."""
+REQUEST_BYTES = 1024 * 1024
+"""Metrics requests are joined up to this size."""
+SIGNALS: tuple[Signal, ...] = ("logs", "metrics", "traces")
+FIXED = ("instance", "state_dir", "collector", "api", "intake", "recorder")
+"""Keys of the configuration that a running agent cannot change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What the supervisor of ``tickbird exec`` hands over; empty for a plain ``run``."""
+
+    probe: socket.socket | None = None
+    probe_token: str | None = None
+    intake: socket.socket | None = None
+    spool: Path | None = None
+
+
+class Parts:
+    """``open`` takes what others could hold (lock, ports) and may raise ``CannotCreate``."""
+
+    def __init__(
+        self, config: Config, inherited: Inherited, clock: Clock, say: Callable[[str], None]
+    ) -> None:
+        self.config = config
+        self.say = say
+        self.clock = clock
+        self.inherited = inherited
+        self.stop_sending = threading.Event()
+        self.ledger = Ledger()
+        self.recorder = Recorder(config.recorder.keep, config.recorder.memory)
+        self.store = Store()
+        self.finder = Finder(config, clock)
+        self.watches = Watches(clock, self._context, self._deliver, self._ended)
+        self.lanes: dict[Signal, Lane] = {}
+        self.log_lane: Lane | None = None
+        if (collector := config.collector) is not None:
+            self.lanes = {s: Lane(collector, s, clock, LANE_BYTES) for s in SIGNALS}
+            self.log_lane = Lane(collector, "logs", clock, LANE_BYTES)
+        self.passthrough = Passthrough(
+            self.lanes, self.store, self.watches.targets, self._record_http
+        )
+        self._encoder = MetricsEncoder()
+        self._ends: list[Payload] = []
+        self._reported: set[str] = set()
+        self._open: list[Callable[[], None]] = []
+
+    def open(self) -> None:
+        """Take the lock and the sockets, and what an earlier life left unsent."""
+        self.state = State.open(self.config.folder)
+        self._open.append(self.state.close)
+        probe, intake = self._sockets()
+        self.probes = ProbeReceiver(probe, self.inherited.probe_token or secrets.token_hex(16))
+        self.intake = Intake(intake, self.passthrough.receive)
+        self.logs = LogPipeline(
+            self.config, self.clock, self.state, self.ledger, self.log_lane, self.recorder
+        )
+        self._open.append(self.logs.close)
+        self.view = View(self)
+        self.api = Api(self.config, self.state.folder, self.view)
+        self._open.append(self.api.close)
+        for signal in self.lanes:
+            self._send_what_was_left(signal)
+
+    def _sockets(self) -> tuple[socket.socket, socket.socket]:
+        wanted = self.config.intake.otlp_http
+        probe = self.inherited.probe or datagrams()
+        intake = self.inherited.intake or listen(wanted.host, wanted.port)
+        self._open += [probe.close, intake.close]
+        return probe, intake
+
+    def servers(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Thread bodies that answer on sockets until ``close``."""
+        yield "intake", self.intake.serve_forever
+        yield from self.api.servers()
+
+    def greeting(self) -> str:
+        where = self.config.collector.endpoint if self.config.collector else "the recorder only"
+        return (
+            f"watching {len(self.watches.targets())} target(s); page {self.api.url}, "
+            f"OTLP/HTTP intake {address(self.intake.socket)}, telemetry to {where}"
+        )
+
+    def follow(self) -> None:
+        """Look for targets, and watch exactly those that are there."""
+        found = self.finder.find()
+        self.watches.follow(found)
+        for one in found:
+            if one.spec is not None and one.spec.logs:
+                self.logs.watch(one.target, one.spec.logs, self._is_spool(one.spec.logs))
+
+    def _is_spool(self, patterns: Iterable[str]) -> bool:
+        spool = self.inherited.spool
+        return spool is not None and all(Path(p).is_relative_to(spool) for p in patterns)
+
+    def _context(self, found: Found) -> Context:
+        return Context(self.config, found.spec, self.clock, self.probes)
+
+    def _deliver(
+        self, target: Target, source: str, items: list[Item], samples: list[Sample]
+    ) -> None:
+        now = self.clock.time()
+        self.store.update(target, source, samples, now)
+        self.recorder.record(target, items, now)
+
+    def _record_http(self, target: Target, snapshot: HttpSnapshot) -> None:
+        self.recorder.record(target, [snapshot], self.clock.time())
+
+    def _ended(self, target: Target) -> None:
+        now = self.clock.time()
+        self.store.end(target.key)
+        self.recorder.end(target.key, now)
+        self._ends += _joined(self.passthrough.seen.end(target.key, now))
+
+    def export_metrics(self) -> None:
+        """Send every series' latest value, and the end of those that ended. A value that finds no
+        room is made good by the next one; an end is offered until it is taken."""
+        ended = self.store.take_ended()
+        if (lane := self.lanes.get("metrics")) is None:
+            self._ends.clear()
+            return
+        self._ends += _joined(encode_ended(ended, self.clock.time()))
+        self._ends = [payload for payload in self._ends if not lane.offer(payload)]
+        for payload in _joined(self._encoder.encode(self.store.series())):
+            lane.offer(payload)
+
+    def new_problems(self) -> list[str]:
+        """Problems that have come up since the last call; one that persists is told once."""
+        now = set(self.view.problems())
+        new = sorted(now - self._reported)
+        self._reported = now
+        return new
+
+    def reconfigure(self, config: Config) -> Config:
+        """Follow the new configuration's targets; the rest of it is fixed for a life."""
+        changed = [key for key in FIXED if getattr(config, key) != getattr(self.config, key)]
+        if changed:
+            raise ConfigError([f"{key}: takes a restart to change" for key in changed])
+        self.config = config
+        self.finder = Finder(config, self.clock)
+        self.watches.close()
+        self.follow()
+        return config
+
+    def drain(self, deadline: Deadline) -> None:
+        """Send what can be sent in time; keep on disk what was pushed to us and is unsent. Log
+        lines need no keeping: their files are the queue."""
+        self.watches.close()
+        self.logs.drain(Deadline(self.clock, deadline.remaining() / 3))
+        self.export_metrics()
+        self.stop_sending.set()
+        if self.log_lane is not None:
+            self.log_lane.drain(Deadline(self.clock, deadline.remaining() / 4))
+        for left, (signal, lane) in enumerate(self.lanes.items(), -len(self.lanes)):
+            unsent = lane.drain(Deadline(self.clock, deadline.remaining() / (1 - left)))
+            self._keep(signal, unsent)
+
+    def _keep(self, signal: Signal, unsent: list[Payload]) -> None:
+        bodies = [(payload.items, payload.body) for payload in unsent]
+        _, lost = self.state.save_unsent(signal, bodies, self.config.spool.size)
+        if lost:
+            self.say(f"{lost} items of {signal} found no room in the spool and are lost")
+
+    def _send_what_was_left(self, signal: Signal) -> None:
+        for items, body in self.state.take_unsent(signal):
+            self.lanes[signal].offer(Payload(body, items))
+
+    def all_lanes(self) -> list[Lane]:
+        return [*self.lanes.values(), *([self.log_lane] if self.log_lane else [])]
+
+    def close(self) -> None:
+        for close in reversed(self._open):
+            close()
+
+
+def _joined(encoded: Iterable[tuple[bytes, int]]) -> Iterator[Payload]:
+    """Requests joined into payloads of about ``REQUEST_BYTES``."""
+    bodies: list[bytes] = []
+    size = items = 0
+    for body, count in encoded:
+        bodies.append(body)
+        size += len(body)
+        items += count
+        if size >= REQUEST_BYTES:
+            yield Payload(b"".join(bodies), items)
+            bodies, size, items = [], 0, 0
+    if bodies:
+        yield Payload(b"".join(bodies), items)

@@ -1,0 +1,152 @@
+"""What the agent shows of itself: the API, the page and the command line see only this."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from . import __version__, telemetry
+from .health.report import build
+from .model import Sample
+from .sinks.prometheus import Exposition
+from .store import Store
+
+if TYPE_CHECKING:
+    from .parts import Parts
+
+
+class View:
+    """Reads from the parts whatever is asked for; safe from any thread, changes nothing."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._agent = telemetry.agent_target(parts.config.instance)
+        self._everything = Exposition()
+        self._own = Exposition()
+
+    @property
+    def instance(self) -> str:
+        return self._parts.config.instance
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether every part that was asked for works; a held Collector does not count, since
+        nothing is lost meanwhile."""
+        if not self._parts.watches.targets() and self._parts.finder.problems:
+            return False, self._parts.finder.problems[0]
+        return True, "ok"
+
+    def problems(self) -> list[str]:
+        """One line for each thing that is wrong now, with what to do about it."""
+        parts = self._parts
+        found = [*parts.finder.problems, *parts.logs.problems, *parts.state.problems]
+        for watch in parts.watches.watched():
+            found += [
+                f"{watch.target.name}: {name}: {state.problem}"
+                for name, state in watch.states.items()
+                if state.problem
+            ]
+        for lane in parts.all_lanes():
+            if problem := lane.status.problem:
+                found.append(problem)
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """What runs, from where each metric comes, and how delivery does."""
+        parts = self._parts
+        return {
+            "schema": 1,
+            "instance": self.instance,
+            "version": __version__,
+            "collector": parts.config.collector.endpoint if parts.config.collector else None,
+            "targets": [
+                {
+                    "key": watch.target.key,
+                    "name": watch.target.name,
+                    "pid": watch.target.pid,
+                    "loop_method": watch.loop_method,
+                    "sources": {
+                        name: {"problem": state.problem, "errors": state.errors}
+                        for name, state in watch.states.items()
+                    },
+                    "metrics_from": parts.store.owners(watch.target.key),
+                }
+                for watch in parts.watches.watched()
+            ],
+            "left": [asdict(left) for left in parts.finder.left],
+            "lanes": [asdict(lane.status) for lane in parts.all_lanes()],
+            "logs": {source: asdict(t) for source, t in parts.ledger.sources().items()},
+            "warnings": list(parts.config.warnings),
+            "problems": self.problems(),
+        }
+
+    def report(self, since: float, target: str | None) -> dict[str, Any]:
+        """The JSON of docs/json.md over the last ``since`` seconds."""
+        parts = self._parts
+        return build(
+            instance=self.instance,
+            views=parts.recorder.since(since, parts.clock.time()),
+            totals=parts.ledger.totals,
+            sink="collector" if parts.config.collector else "recorder",
+            problems=self.problems(),
+            target=target,
+        )
+
+    def metrics(self, own_only: bool) -> bytes:
+        """Prometheus exposition: of the agent itself, or of everything it knows."""
+        own = self._own.render(self._own_series())
+        return own if own_only else own + self._everything.render(self._parts.store.series())
+
+    def _own_series(self) -> Any:
+        store = Store()
+        store.update(self._agent, "agent", self._own_samples(), self._parts.clock.time())
+        return store.series()
+
+    def _own_samples(self) -> list[Sample]:
+        parts = self._parts
+        samples = [
+            *telemetry.own_cost(),
+            Sample(telemetry.TARGETS, len(parts.watches.targets())),
+            Sample(telemetry.MISSED_TICKS, parts.watches.missed_ticks),
+            Sample(telemetry.PROBE_DATAGRAMS, parts.probes.received, ("received",)),
+            Sample(telemetry.PROBE_DATAGRAMS, parts.probes.rejected, ("rejected",)),
+            Sample(telemetry.LOG_UNBALANCED, 0 if parts.ledger.balanced() else 1),
+        ]
+        for outcome, count in parts.intake.counts.items():
+            samples.append(Sample(telemetry.INTAKE_REQUESTS, count, (outcome,)))
+        for watch in parts.watches.watched():
+            samples += _sources(watch)
+            samples += _logs(watch.target.key, parts.ledger.totals(watch.target.key))
+        for lane in parts.all_lanes():
+            samples += _lane(lane.status)
+        return samples
+
+
+def _sources(watch: Any) -> list[Sample]:
+    found = []
+    for name, state in watch.states.items():
+        labels = (watch.target.key, name)
+        found.append(Sample(telemetry.SOURCE_UP, 0 if state.problem else 1, labels))
+        found.append(Sample(telemetry.SOURCE_ERRORS, state.errors, labels))
+    return found
+
+
+def _lane(status: Any) -> list[Sample]:
+    refused = sum(status.refused.values())
+    return [
+        Sample(telemetry.EXPORT_ITEMS, status.accepted, (status.signal, "accepted")),
+        Sample(telemetry.EXPORT_ITEMS, refused, (status.signal, "refused")),
+        Sample(telemetry.EXPORT_RETRIES, status.retried, (status.signal,)),
+        Sample(telemetry.QUEUE_BYTES, status.queued_bytes, (status.signal,)),
+    ]
+
+
+def _logs(target: str, totals: Any) -> list[Sample]:
+    found = [
+        Sample(telemetry.LOG_RECORDS, totals.read, (target, "read", "")),
+        Sample(telemetry.LOG_RECORDS, totals.delivered, (target, "delivered", "")),
+        Sample(telemetry.LOG_RECORDS, totals.queued, (target, "queued", "")),
+    ]
+    for state, reasons in (("refused", totals.refused), ("dropped", totals.dropped)):
+        for reason, count in reasons.items():
+            found.append(Sample(telemetry.LOG_RECORDS, count, (target, state, reason)))
+    return found

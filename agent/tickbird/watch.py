@@ -1,0 +1,141 @@
+"""One watched target: its sources, when each is due, and what came of the last read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from .clock import Ticker
+from .errors import NoData, SourceError, TargetGone
+from .meters import Meter
+from .model import Item, LoopWindow, Sample, Stall, Target
+from .sources import Context, Source, SourceType
+
+LOOP_METHODS = ("trace", "probe", "attach", "kit", "scrape", "estimated")
+"""Order of preference; percentiles of different methods never share a series."""
+LOOP_METHOD_KEPT = 5.0
+"""Seconds that a better method may be silent before the next one is taken."""
+RETRY_OPEN = 30.0
+"""Seconds after which a source that could not be opened is tried again."""
+
+Deliver = Callable[[Target, str, list[Item], list[Sample]], None]
+"""Takes what a source of a target said: the items, and the series that they move."""
+
+
+@dataclass(slots=True)
+class SourceState:
+    """``problem`` is what the last read failed of, None when it did not."""
+
+    kind: SourceType
+    source: Source | None
+    ticker: Ticker
+    problem: str | None = None
+    errors: int = 0
+    reading: bool = False
+
+
+@dataclass(slots=True)
+class Watch:
+    """Reads the sources of one identity of one target; a restart makes a new watch.
+    A source is read by one thread at a time, different sources by different ones."""
+
+    target: Target
+    context: Context
+    deliver: Deliver
+    meter: Meter
+    gone: bool = False
+    states: dict[str, SourceState] = field(default_factory=dict)
+    loop_method: str | None = None
+    _loop_seen: float = 0.0
+    _closed: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def open(self, kinds: Iterable[SourceType]) -> None:
+        """Open every source that the target has; one that cannot be opened is tried again."""
+        for kind in kinds:
+            state = SourceState(kind, None, Ticker(self.context.clock, RETRY_OPEN))
+            self._open(state)
+            if state.source is not None or state.problem is not None:
+                self.states[kind.name] = state
+
+    def _open(self, state: SourceState) -> None:
+        try:
+            state.source = state.kind.open(self.target, self.context)
+        except TargetGone:
+            self.gone = True
+        except SourceError as error:
+            state.problem = str(error)
+            state.errors += 1
+            state.ticker.advance(self.context.clock.monotonic())
+        else:
+            if state.source is not None:
+                state.problem = None
+                state.ticker = Ticker(self.context.clock, state.source.interval)
+
+    def due(self, now: float) -> list[str]:
+        """Names of the sources whose time has come and that are not being read already."""
+        return [n for n, one in self.states.items() if not one.reading and one.ticker.is_due(now)]
+
+    def next_due(self) -> float:
+        """Monotonic time at which the next source is due; infinity when there is none."""
+        waiting = (one.ticker.due for one in self.states.values() if not one.reading)
+        return min(waiting, default=float("inf"))
+
+    def reserve(self, name: str) -> None:
+        """The source waits for a worker; it is not due until it has been read."""
+        self.states[name].reading = True
+
+    def read(self, name: str) -> int:
+        """Read one source and deliver what it says; return how many ticks were missed."""
+        state = self.states[name]
+        state.reading = True
+        missed = state.ticker.advance(self.context.clock.monotonic())
+        try:
+            if state.source is None:
+                self._open(state)
+            else:
+                self._deliver(name, list(state.source.read()))
+                state.problem = None
+        except TargetGone:
+            self.gone = True
+        except NoData:
+            state.problem = None
+        except SourceError as error:
+            state.problem = str(error)
+            state.errors += 1
+        finally:
+            state.reading = False
+            if self._closed and state.source is not None:
+                state.source.close()
+        return missed
+
+    def _deliver(self, name: str, items: list[Item]) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            items = self._of_best_loop(items)
+            samples = [sample for item in items for sample in self.meter.observe(item)]
+            self.deliver(self.target, name, items, samples)
+
+    def _of_best_loop(self, items: list[Item]) -> list[Item]:
+        """Without the loop data of methods that a better one makes superfluous."""
+        now = self.context.clock.monotonic()
+        for method in {item.method for item in items if isinstance(item, LoopWindow)}:
+            known = self.loop_method
+            better = known is None or LOOP_METHODS.index(method) <= LOOP_METHODS.index(known)
+            if better or now - self._loop_seen > LOOP_METHOD_KEPT:
+                self.loop_method, self._loop_seen = method, now
+        return [
+            item
+            for item in items
+            if not isinstance(item, LoopWindow | Stall) or item.method == self.loop_method
+        ]
+
+    def close(self) -> None:
+        """Nothing is delivered afterwards; a source that is being read closes after its read."""
+        with self._lock:
+            self._closed = True
+        for state in self.states.values():
+            if state.source is not None and not state.reading:
+                state.source.close()

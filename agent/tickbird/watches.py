@@ -1,0 +1,108 @@
+"""All watched targets: follows what the finder finds, and reads what is due.
+
+Sources that may wait for the network are read by workers, so that a hung one delays nobody.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable
+
+from .clock import Clock
+from .meters import Meter
+from .model import Target
+from .sources import Context, source_types
+from .targets import Found
+from .watch import Deliver, Watch
+
+STALL_THRESHOLD = 0.1
+"""Seconds; where the configuration says nothing else."""
+
+
+class Watches:
+    """Keyed by target; ``follow`` and ``read_due`` are called from one thread."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        context: Callable[[Found], Context],
+        deliver: Deliver,
+        ended: Callable[[Target], None],
+    ) -> None:
+        self._clock = clock
+        self._context = context
+        self._deliver = deliver
+        self._ended = ended
+        self._kinds = source_types()
+        self._watches: dict[str, Watch] = {}
+        self._work: queue.SimpleQueue[tuple[Watch, str] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self.missed_ticks = 0
+
+    def follow(self, found: Iterable[Found]) -> None:
+        """Watch exactly what was found: new identities are opened, ended ones let go."""
+        now = {one.target.key: one for one in found}
+        for key, watch in list(self._watches.items()):
+            still = now.get(key)
+            if watch.gone or still is None or still.target.identity != watch.target.identity:
+                self._let_go(key)
+        for key, one in now.items():
+            if key not in self._watches:
+                self._begin(one)
+
+    def _begin(self, found: Found) -> None:
+        spec = found.spec
+        threshold = spec.loop.stall_threshold if spec else STALL_THRESHOLD
+        target = found.target
+        watch = Watch(target, self._context(found), self._deliver, Meter(target.runtime, threshold))
+        watch.open(self._kinds.values())
+        if watch.gone:
+            watch.close()
+            return
+        with self._lock:
+            self._watches[target.key] = watch
+
+    def _let_go(self, key: str) -> None:
+        with self._lock:
+            watch = self._watches.pop(key)
+        watch.close()
+        self._ended(watch.target)
+
+    def read_due(self) -> bool:
+        """Read every source that is due; return whether a target turned out to have ended."""
+        now = self._clock.monotonic()
+        for watch in list(self._watches.values()):
+            for name in watch.due(now):
+                if self._kinds[name].blocking:
+                    watch.reserve(name)
+                    self._work.put((watch, name))
+                else:
+                    self.missed_ticks += watch.read(name)
+        return any(watch.gone for watch in self._watches.values())
+
+    def next_due(self) -> float:
+        """Monotonic time of the next read; infinity when nothing is watched."""
+        return min((w.next_due() for w in self._watches.values()), default=float("inf"))
+
+    def work(self) -> None:
+        """Body of a worker thread: reads blocking sources until ``stop_workers``."""
+        while (job := self._work.get()) is not None:
+            watch, name = job
+            watch.read(name)
+
+    def stop_workers(self, count: int) -> None:
+        for _ in range(count):
+            self._work.put(None)
+
+    def watched(self) -> list[Watch]:
+        with self._lock:
+            return list(self._watches.values())
+
+    def targets(self) -> list[Target]:
+        return [watch.target for watch in self.watched()]
+
+    def close(self) -> None:
+        """Let go of every target; their series end."""
+        for key in list(self._watches):
+            self._let_go(key)
