@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from .commands import is_tickbird, why_left
+from ..commands import is_tickbird, why_left
 from .match import Matcher
 from .table import Process, Table
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..clock import Clock
+from ..commands import service_name
 from ..config import Config, TargetConfig
 from ..model import Identity, Target
 from .automatic import Left, choose
-from .commands import service_name
 from .match import Matcher, MatchError, hidden
-from .portable import Portable
 from .proc import Proc, Processes
 from .table import Process, Table
 
@@ -29,11 +28,25 @@ _RUNTIME_NAMES = {"node": "nodejs", "python": "cpython", "uvloop": "cpython", "a
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A target that is there now. ``spec`` is None when it was found by itself."""
+    """A target that is there now. ``spec`` is None when it was found by itself.
+
+    ``first`` is True for one target of each service: what the configuration gives a service once
+    (its logs, its health address, its scrape) belongs to that one, not to every worker.
+    """
 
     target: Target
     spec: TargetConfig | None
     ports: tuple[int, ...] = ()
+    first: bool = True
+
+
+def _processes(proc: Path) -> Processes:
+    if (proc / "stat").exists():
+        return Proc(proc)
+    # psutil costs megabytes that an agent on Linux never needs.
+    from .portable import Portable  # noqa: PLC0415
+
+    return Portable()
 
 
 class Slots:
@@ -70,7 +83,7 @@ class Finder:
     def __init__(self, config: Config, clock: Clock, proc: Path = Path("/proc")) -> None:
         self._config = config
         self._clock = clock
-        self._processes: Processes = Proc(proc) if (proc / "stat").exists() else Portable()
+        self._processes = _processes(proc)
         self._table = Table(self._processes, clock)
         self._slots: dict[str, Slots] = {}
         self._bound: dict[int, Identity] = {}
@@ -101,8 +114,11 @@ class Finder:
                 if spec.match is None:
                     found.append(Found(self._bare(spec), spec))
                     continue
-                for lead in self._leads(number, spec, matcher):
+                leads = self._leads(number, spec, matcher)
+                for lead in leads:
                     services.setdefault(spec.name or self._named(lead), []).append((lead, spec))
+                if not leads and spec.name and (spec.logs or spec.http or spec.scrape):
+                    found.append(Found(self._bare(spec), spec))
         else:
             leads, self.left = choose(self._table, matcher)
             for lead in leads:
@@ -168,6 +184,7 @@ class Finder:
                 self._target(name, members[one][0], slots[one], members[one][1]),
                 members[one][1],
                 matcher.ports(members[one][0]),
+                first=one == order[0],
             )
             for one in order
         ]
@@ -190,6 +207,8 @@ class Finder:
         )
 
     def _bare(self, spec: TargetConfig) -> Target:
+        """Without a process, which may have ended: its logs are still to be read, and that its
+        health address is silent is the news."""
         name = spec.name or "logs"
         target = Target(key=name, name=name, identity=None, runtime="other")
         return replace(target, attributes=self._attributes(name, None, spec))
@@ -212,7 +231,9 @@ class Finder:
         }
 
     def _named(self, lead: Process) -> str:
-        return service_name(lead.command or (lead.name,), self._processes.folder(lead.pid))
+        return service_name(
+            lead.command or (lead.name,), self._processes.folder(lead.pid), lead.runtime
+        )
 
     def _runtime(self, process: Process) -> str:
         """A young process may still be importing its loop, so what was seen first is not final."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import re2
 
+from ..commands import is_tickbird, is_worker_of, is_wrapper
 from ..config import MatchConfig
-from .commands import is_tickbird, is_worker_of, is_wrapper
 from .proc import Processes
 from .table import Process, Table
 
@@ -169,7 +169,7 @@ def _read_pidfile(path: Path) -> int:
     try:
         with path.open("rb") as file:
             words = file.read(64).split()
-    except FileMatchErrorError:
+    except FileNotFoundError:
         raise MatchError(
             f"pidfile {path} is not there; start the service or correct the path"
         ) from None

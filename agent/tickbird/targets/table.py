@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..clock import Clock
+from ..commands import runtime_of
 from ..model import Identity
-from .commands import runtime_of
 from .proc import Processes
 
 _YOUNG = 15.0

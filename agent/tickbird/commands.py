@@ -96,20 +96,26 @@ def is_worker_of(lead: tuple[str, ...], command: tuple[str, ...]) -> bool:
     return bool(script) and script == script_of(lead) and script not in ("-c", "-e")
 
 
-def service_name(command: tuple[str, ...], folder: Path | None) -> str:
+def service_name(command: tuple[str, ...], folder: Path | None, runtime: str = "other") -> str:
     """The name in package.json or pyproject.toml of the process's folder, else one made from the
     command: the application given to a server, the script or module, or the program."""
-    named = _manifest_name(folder) if folder else None
+    named = None
+    if folder and runtime != "python":
+        named = _package_name(folder)
+    if folder and runtime != "node":
+        named = named or _project_name(folder)
     return _clean(named or _command_name(command)) or "service"
 
 
-def _manifest_name(folder: Path) -> str | None:
+def _package_name(folder: Path) -> str | None:
     try:
         name = json.loads(_text(folder / "package.json")).get("name")
-        if isinstance(name, str) and name:
-            return name
+        return name if isinstance(name, str) else None
     except (OSError, ValueError, AttributeError, RecursionError):
-        pass
+        return None
+
+
+def _project_name(folder: Path) -> str | None:
     try:
         name = tomllib.loads(_text(folder / "pyproject.toml"))["project"]["name"]
         return name if isinstance(name, str) else None
