@@ -53,7 +53,7 @@ def attribute_values(attributes: Iterable[Any]) -> dict[str, Any]:
 
 def owner_of(resource: Any, targets: Sequence[Target]) -> Target | None:
     """The target that a resource speaks of: by its pid, then by its name, then as the only one."""
-    said = attribute_values(resource.attributes)
+    said = attribute_values(resource.resource.attributes)
     for target in targets:
         if target.pid is not None and said.get("process.pid") == target.pid:
             return target
@@ -65,11 +65,11 @@ def owner_of(resource: Any, targets: Sequence[Target]) -> Target | None:
 
 def adopt(resource: Any, target: Target) -> None:
     """Give the resource the target's identity, and what else it does not say itself."""
-    present = {attribute.key: attribute for attribute in resource.attributes}
+    present = {attribute.key: attribute for attribute in resource.resource.attributes}
     for name, value in target.attributes.items():
         if name in present and name not in _IDENTITY:
             continue
-        attribute = present.get(name) or resource.attributes.add(key=name)
+        attribute = present.get(name) or resource.resource.attributes.add(key=name)
         if isinstance(value, int):
             attribute.value.int_value = value
         else:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, telemetry
-from .health.report import build
+from .config import TargetConfig
+from .health.checks import AgentUse
+from .health.report import Material, build
+from .health.subject import Limits
 from .model import Sample
 from .sinks.prometheus import Exposition
 from .store import Store
@@ -23,6 +27,7 @@ class View:
         self._agent = telemetry.agent_target(parts.config.instance)
         self._everything = Exposition()
         self._own = Exposition()
+        self._born = parts.clock.monotonic()
 
     @property
     def instance(self) -> str:
@@ -82,13 +87,37 @@ class View:
     def report(self, since: float, target: str | None) -> dict[str, Any]:
         """The JSON of docs/json.md over the last ``since`` seconds."""
         parts = self._parts
+        now = parts.clock.time()
+        watched = parts.watches.watched()
         return build(
-            instance=self.instance,
-            views=parts.recorder.since(since, parts.clock.time()),
-            totals=parts.ledger.totals,
-            sink="collector" if parts.config.collector else "recorder",
-            problems=self.problems(),
-            target=target,
+            Material(
+                instance=self.instance,
+                generated_at=now,
+                sink="collector" if parts.config.collector else "recorder",
+                views=parts.recorder.since(since, now),
+                logs={w.target.key: parts.ledger.totals(w.target.key) for w in watched},
+                limits={w.target.name: _limits(w.context.spec) for w in watched},
+                loop_reasons={
+                    w.target.key: state.problem
+                    for w in watched
+                    if (state := w.states.get("looptrace")) and state.problem
+                },
+                agent=self._use(),
+            ),
+            target,
+        )
+
+    def _use(self) -> AgentUse:
+        """What the agent costs: its CPU over its whole life, its memory now."""
+        budget = self._parts.config.budget
+        life = self._parts.clock.monotonic() - self._born
+        times = os.times()
+        return AgentUse(
+            cpu=(times.user + times.system) / life if life > 10 else None,
+            memory=int(telemetry.resident_bytes()),
+            cpu_budget=budget.cpu,
+            memory_budget=budget.memory,
+            problems=tuple(self.problems()),
         )
 
     def metrics(self, own_only: bool) -> bytes:
@@ -119,6 +148,20 @@ class View:
         for lane in parts.all_lanes():
             samples += _lane(lane.status)
         return samples
+
+
+def _limits(spec: TargetConfig | None) -> Limits:
+    """The target's own objectives in place of the defaults."""
+    if spec is None:
+        return Limits()
+    slo = spec.slo
+    errors = 1 - slo.availability if slo.availability is not None else Limits().errors_warn
+    return Limits(
+        stall=spec.loop.stall_threshold,
+        errors_warn=errors,
+        errors_fail=max(errors, Limits().errors_fail),
+        latency=slo.latency,
+    )
 
 
 def _sources(watch: Any) -> list[Sample]:

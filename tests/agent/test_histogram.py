@@ -1,6 +1,9 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tickbird.histogram import (
     FINE_BOUNDS,
     HTTP_BOUNDS,
@@ -25,7 +28,7 @@ def test_the_fine_scale_contains_every_published_bound():
 
 
 def test_neighbouring_edges_are_at_most_twelve_percent_apart():
-    ratios = [b / a for a, b in zip(FINE_BOUNDS, FINE_BOUNDS[1:], strict=False)]
+    ratios = [b / a for a, b in itertools.pairwise(FINE_BOUNDS)]
     assert max(ratios) < 1.1201
 
 
@@ -34,8 +37,7 @@ def test_rebucketing_to_published_bounds_is_exact(values):
     result = distribution(fine(values), HTTP_BOUNDS, sum(values))
     edges = [0.0, *HTTP_BOUNDS, float("inf")]
     expected = [
-        sum(low < value <= high for value in values)
-        for low, high in zip(edges, edges[1:], strict=False)
+        sum(low < value <= high for value in values) for low, high in itertools.pairwise(edges)
     ]
     assert list(result.counts) == expected
     assert result.count == len(values)

@@ -1,4 +1,5 @@
 import pytest
+
 from tickbird.histogram import index_of
 from tickbird.meters import BLOCKED, HTTP_DURATION, ITERATION, STALLS, Meter, error_type
 from tickbird.model import HttpSeries, HttpSnapshot, LoopWindow, RuntimeInfo, Stall

@@ -1,6 +1,7 @@
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
+
 from tickbird.model import Distribution, Identity, Instrument, Kind, Target
 from tickbird.sinks.otlp.metrics import NO_RECORDED_VALUE, MetricsEncoder, encode_ended
 from tickbird.store import Series

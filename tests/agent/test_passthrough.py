@@ -1,0 +1,122 @@
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tickbird.meters import HTTP_DURATION
+from tickbird.model import Distribution, Identity, Sample, Target
+from tickbird.otlp_requests import adopt, attribute_values, owner_of
+from tickbird.passthrough import Passthrough, SeenSeries
+from tickbird.store import Store
+
+
+def target(name="shop", pid=7):
+    return Target(
+        name, name, Identity(pid, 1, 50.0), "node", None,
+        {"service.name": name, "service.instance.id": f"{name}-1", "host.name": "h",
+         "process.pid": pid},
+    )  # fmt: skip
+
+
+def request(name="shop", metric=HTTP_DURATION.name, **attributes):
+    message = ExportMetricsServiceRequest()
+    resource = message.resource_metrics.add()
+    said(resource, "service.name", name)
+    for key, value in attributes.items():
+        said(resource, key.replace("_", "."), value)
+    added = resource.scope_metrics.add().metrics.add(name=metric, unit="s")
+    added.histogram.aggregation_temporality = 2
+    point = added.histogram.data_points.add(count=4, sum=0.4)
+    point.explicit_bounds[:] = [0.05, 0.2]
+    point.bucket_counts[:] = [0, 4, 0]
+    point.max = 0.15
+    route = point.attributes.add(key="http.route")
+    route.value.string_value = "/a"
+    return message
+
+
+def said(resource, key, value):
+    attribute = resource.resource.attributes.add(key=key)
+    if isinstance(value, int):
+        attribute.value.int_value = value
+    else:
+        attribute.value.string_value = value
+
+
+def passthrough(targets, recorded=None, store=None):
+    def record(target, snapshot):
+        recorded.append((target.key, snapshot))
+
+    return Passthrough({}, store or Store(), lambda: targets, record)
+
+
+def test_a_resource_belongs_to_the_target_with_its_pid():
+    message = request("whatever", process_pid=9)
+    assert owner_of(message.resource_metrics[0], [target(), target("cart", 9)]).name == "cart"
+
+
+def test_without_a_pid_the_service_name_decides():
+    assert (
+        owner_of(request("cart").resource_metrics[0], [target(), target("cart", 9)]).name == "cart"
+    )
+
+
+def test_the_only_target_owns_what_names_nobody():
+    assert owner_of(request("other").resource_metrics[0], [target()]).name == "shop"
+    assert owner_of(request("other").resource_metrics[0], [target(), target("cart")]) is None
+
+
+def test_identity_comes_from_the_target_and_the_rest_stays():
+    resource = request("unknown_service", service_instance_id="random", host_name="container")
+    adopt(resource.resource_metrics[0], target())
+    found = attribute_values(resource.resource_metrics[0].resource.attributes)
+    assert found == {
+        "service.name": "shop",
+        "service.instance.id": "shop-1",
+        "host.name": "container",
+        "process.pid": 7,
+    }
+
+
+def test_requests_of_an_sdk_are_recorded_by_route():
+    recorded = []
+    assert passthrough([target()], recorded).receive("metrics", request())
+    key, snapshot = recorded[0]
+    assert (key, snapshot.source) == ("shop", "otlp")
+    one = snapshot.series[0]
+    assert (one.route, one.count, one.sum, one.max) == ("/a", 4, 0.4, 0.15)
+    assert sum(one.histogram.values()) == 4
+
+
+def test_a_metric_that_another_source_owns_does_not_arrive_twice():
+    store, recorded, message = Store(), [], request()
+    sample = Sample(HTTP_DURATION, Distribution((0,) * 15, 0.0, 0), ("GET", "/a", "200", ""))
+    store.update(target(), "probe", [sample], 100)
+    door = passthrough([target()], recorded, store)
+    assert door.receive("metrics", message)
+    assert recorded == []
+    assert list(message.resource_metrics[0].scope_metrics[0].metrics) == []
+    assert door.dropped_twice == 1
+
+
+def test_spans_of_an_unknown_service_pass_unchanged():
+    message = ExportTraceServiceRequest()
+    message.resource_spans.add().scope_spans.add().spans.add(name="x")
+    before = message.SerializeToString()
+    assert passthrough([target(), target("cart")]).receive("traces", message)
+    assert message.SerializeToString() == before
+
+
+def test_series_that_passed_through_end_with_their_target():
+    seen = SeenSeries()
+    message = request()
+    seen.remember("shop", message.resource_metrics[0])
+    seen.remember("shop", message.resource_metrics[0])
+    ended = [ExportMetricsServiceRequest.FromString(body) for body, _ in seen.end("shop", 300.0)]
+    assert len(ended) == 1
+    metric = ended[0].resource_metrics[0].scope_metrics[0].metrics[0]
+    point = metric.histogram.data_points[0]
+    assert (metric.name, point.flags, point.time_unix_nano) == (HTTP_DURATION.name, 1, 300 * 10**9)
+    assert list(point.explicit_bounds) == [0.05, 0.2]
+    assert attribute_values(point.attributes) == {"http.route": "/a"}
+    assert list(seen.end("shop", 301.0)) == []
