@@ -149,6 +149,12 @@ def current() -> Backends | None:
     return Backends(**{k: v for k, v in document["backends"].items() if k in known})
 
 
+def current_name() -> str | None:
+    """Name of the stack that ``current`` describes."""
+    document = read_json(home() / "current.json")
+    return document.get("name") if document else None
+
+
 def write_private(path: Path, document: Any) -> None:
     """Write JSON with mode 0600, whole or not at all."""
     draft = path.with_suffix(f".{os.getpid()}.new")
