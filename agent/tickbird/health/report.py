@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from ..model import Finding, LogRecord, Stall, Status
@@ -21,53 +22,64 @@ _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """All that a report is made of. The mappings are by target key; ``limits`` by target name."""
+def build(
+    *,
+    instance: str,
+    views: Sequence[TargetView],
+    sink: Literal["recorder", "collector"],
+    totals: Callable[[str], Totals | None],
+    now: float | None = None,
+    limits: Mapping[str, Limits] | None = None,
+    loop_reasons: Mapping[str, str] | None = None,
+    agent: AgentUse | None = None,
+    problems: Sequence[str] = (),
+    target: str | None = None,
+) -> Document:
+    """The document; with ``target`` (name, key or pid) only of the targets that match it.
 
-    instance: str
-    generated_at: float
-    sink: Literal["recorder", "collector"]
-    views: Sequence[TargetView]
-    logs: Mapping[str, Totals] = field(default_factory=dict)
-    limits: Mapping[str, Limits] = field(default_factory=dict)
-    loop_reasons: Mapping[str, str] = field(default_factory=dict)
-    agent: AgentUse = field(default_factory=AgentUse)
-
-
-def build(material: Material, target: str | None = None) -> Document:
-    """The document; with ``target`` (name, key or pid) only of the targets that match it."""
-    masters = {v.target.name: v.target.key for v in material.views if v.target.ordinal is None}
-    entries: dict[str, Document] = {}
-    workers: list[tuple[str, Document]] = []
-    manned = {v.target.name for v in material.views if v.target.ordinal is not None}
-    for view in material.views:
-        if not _matches(view, target):
-            continue
-        is_master = view.target.ordinal is None
-        subject = _subject(view, material, is_master and view.target.name in manned)
-        entry = _target(subject, material.limits.get(view.target.name, Limits()))
-        master = masters.get(view.target.name)
-        if is_master or master is None:
-            entries[view.target.key] = entry
-        else:
-            workers.append((master, entry))
-    for master, entry in workers:
-        if master in entries:
-            entries[master]["workers"].append(entry)
-        else:
-            entries[entry["key"]] = entry
+    ``totals`` gives the log ledger of a target key, ``limits`` are by target name, and
+    ``loop_reasons`` say by target key why a loop is not measured. ``problems`` are what the agent
+    cannot do, one line each. ``now`` is in Unix seconds; without it, the time of the views.
+    """
+    wanted = [view for view in views if _matches(view, target)]
+    manned = {view.target.name for view in views if view.target.ordinal is not None}
+    entries = [
+        _entry(
+            _subject(view, totals, manned, loop_reasons or {}),
+            (limits or {}).get(view.target.name, Limits()),
+        )
+        for view in wanted
+    ]
+    use = replace(agent or AgentUse(), problems=tuple(problems))
     document: Document = {
         "schema": SCHEMA,
-        "instance": material.instance,
-        "generated_at": material.generated_at,
-        "sink": material.sink,
+        "instance": instance,
+        "generated_at": now or max((view.now for view in views), default=None) or time.time(),
+        "sink": sink,
         "status": Status.UNKNOWN.value,
-        "targets": list(entries.values()),
-        "findings": [_finding(f) for f in _judge_agent(material.agent)],
+        "targets": _grouped(wanted, entries),
+        "findings": [_finding(finding) for finding in _judge_agent(use)],
     }
-    document["status"] = worst(findings_of(document)).value if entries else Status.UNKNOWN.value
+    if entries:
+        document["status"] = worst(findings_of(document)).value
     return document
+
+
+def _grouped(views: Sequence[TargetView], entries: Sequence[Document]) -> list[Document]:
+    """Workers under their master; a worker whose master is not seen stands for itself."""
+    masters = {
+        view.target.name: entry
+        for view, entry in zip(views, entries, strict=True)
+        if view.target.ordinal is None
+    }
+    top = []
+    for view, entry in zip(views, entries, strict=True):
+        master = masters.get(view.target.name)
+        if view.target.ordinal is None or master is None:
+            top.append(entry)
+        else:
+            master["workers"].append(entry)
+    return top
 
 
 def findings_of(document: Mapping[str, Any]) -> Iterable[Document]:
@@ -97,11 +109,22 @@ def _matches(view: TargetView, wanted: str | None) -> bool:
     return wanted is None or wanted in (target.name, target.key, str(target.pid))
 
 
-def _subject(view: TargetView, material: Material, has_workers: bool) -> Subject:
+def _subject(
+    view: TargetView,
+    totals: Callable[[str], Totals | None],
+    manned: Container[str],
+    reasons: Mapping[str, str],
+) -> Subject:
     key = view.target.key
-    reason = material.loop_reasons.get(key)
-    logs = material.logs.get(key)
-    return Subject(view, loop_of(view), http_of(view), logs, has_workers, reason)
+    logs = totals(key)
+    return Subject(
+        view,
+        loop_of(view),
+        http_of(view),
+        logs if logs is not None and logs.read else None,
+        has_workers=view.target.ordinal is None and view.target.name in manned,
+        loop_reason=reasons.get(key),
+    )
 
 
 def _judge(subject: Subject, limits: Limits) -> Iterable[Finding]:
@@ -114,7 +137,7 @@ def _judge_agent(agent: AgentUse) -> Iterable[Finding]:
     return [finding for finding in found if finding is not None]
 
 
-def _target(subject: Subject, limits: Limits) -> Document:
+def _entry(subject: Subject, limits: Limits) -> Document:
     view = subject.view
     target = view.target
     return {
