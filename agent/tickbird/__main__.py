@@ -1,5 +1,5 @@
-"""Entry point of the console script. ``run`` is the agent itself and must stay light, so it is
-routed before typer (and all that it imports) is loaded."""
+"""Entry point of the console script. ``run`` is the agent itself and must stay light, and a service
+must not wait for ``exec``, so both are routed before typer (and all that it imports) is loaded."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ def main() -> None:
         from .cli.lean import run_lean
 
         sys.exit(run_lean(arguments[1:]))
+    if arguments[:1] == ["exec"] and arguments[1:2] not in (["-h"], ["--help"]):
+        from .cli.exec_lean import exec_lean
+
+        sys.exit(exec_lean(arguments[1:]))
     from .cli.app import main as command_line
 
     sys.exit(command_line())

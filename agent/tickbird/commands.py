@@ -28,6 +28,11 @@ _OPTIONS_WITH_VALUE = frozenset(
 _LARGEST_MANIFEST = 256 * 1024
 
 
+def is_name(text: str) -> bool:
+    """Whether ``text`` may name a service or an instance; such a name is fit for a file too."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text) is not None
+
+
 def runtime_of(executable: str, command: tuple[str, ...]) -> str:
     """``node``, ``python`` or ``other``, by the program's file, else by the first argument."""
     for text in (executable, command[0] if command else ""):

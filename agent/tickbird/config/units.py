@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 import re2
 from msgspec import Meta
 
+from ..commands import is_name
+
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)([KMGT]i?)?B?")
 _RATIO = re.compile(r"(\d{1,3}(?:\.\d{1,9})?)(%)?")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SCALE = {"K": 1, "M": 2, "G": 3, "T": 4}
 _LONGEST_REGEX = 4096
 
@@ -175,7 +176,7 @@ def token_path(text: str) -> Path | Literal["none"]:
 
 def name(text: str) -> str:
     """A name that is also fit for a file: letters, digits, dot, dash, underscore."""
-    if not _NAME.fullmatch(text):
+    if not is_name(text):
         raise ValueError(
             "must be 1 to 63 letters, digits, dots, dashes or underscores, "
             "beginning with a letter or digit"

@@ -1,0 +1,238 @@
+"""The life of ``tickbird exec``: sockets, service, agent, signals, end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..commands import runtime_of, service_name
+from ..errors import CannotCreate, TickbirdError
+from ..paths import private_folder, state_home
+from .child import Child
+from .environment import instrumented
+from .spool import Spool
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from .sidecar import Sidecar
+
+_FORWARDED = {
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+}
+_IMPATIENT = {signal.SIGINT, signal.SIGTERM}
+_FROM_TERMINAL = 0x80
+"""SI_KERNEL: the terminal has sent the signal to the whole process group, the service included."""
+_ROUND = 0.5
+_DRAIN = 10.0
+_SPOOL_SIZE = 1024**3
+_MOST_OF_A_NAME = 100
+_INTAKE_PORT = 8426
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The words after ``tickbird exec``."""
+
+    command: tuple[str, ...]
+    config: Path | None = None
+    name: str | None = None
+    offline: bool = False
+
+
+class Place(NamedTuple):
+    """Where a service's things lie: the instance's state folder, and the spool in it if any."""
+
+    name: str
+    folder: Path
+    spool: Spool | None
+
+
+class Link(NamedTuple):
+    """What joins the service's probe and SDK to whichever agent runs."""
+
+    probe: socket.socket
+    intake: socket.socket
+    token: str
+
+
+def run(options: Options, say: Callable[[str], None]) -> int:
+    """Run the service to its end; return its exit code. ``say`` tells a person one line."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED | {signal.SIGCHLD})
+    base = _load(options.config)
+    name = options.name or _only_target(base) or _name_of(options.command)
+    place = _place(base, name, say)
+    probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    probe.bind((_LOOPBACK, 0))
+    intake = _listen(base.intake.otlp_http if base else (_LOOPBACK, _INTAKE_PORT))
+    link = Link(probe, intake, secrets.token_urlsafe(16))
+    env = instrumented(
+        os.environ,
+        name=name,
+        probe=probe.getsockname()[1],
+        token=link.token,
+        intake=intake.getsockname()[1],
+        stall=_stall(base, name),
+    )
+    child = Child(options.command, env, place.spool, (1, 2), mask=set(map(signal.Signals, mask)))
+    child.start()
+    sidecar = _start_agent(options, place, child.pid, link, say) if place.spool else None
+    try:
+        code = _follow(child, sidecar, say)
+    finally:
+        child.close()
+        if sidecar:
+            while signal.sigtimedwait(_FORWARDED, 0):
+                pass  # what ended the service is not meant for the draining agent
+            sidecar.stop(_DRAIN, lambda: bool(signal.sigpending() & _IMPATIENT))
+    _account(child, say)
+    return code
+
+
+def _follow(child: Child, sidecar: Sidecar | None, say: Callable[[str], None]) -> int:
+    """Hand on signals and look after the agent until the service has ended."""
+    while (code := child.poll()) is None:
+        found = signal.sigtimedwait(_FORWARDED | {signal.SIGCHLD}, _ROUND)
+        if found and found.si_signo != signal.SIGCHLD and found.si_code != _FROM_TERMINAL:
+            child.send_signal(found.si_signo)
+        if sidecar and (line := sidecar.poll()):
+            say(line)
+    return code
+
+
+def _start_agent(
+    options: Options, place: Place, pid: int, link: Link, say: Callable[[str], None]
+) -> Sidecar | None:
+    """The service runs by now, so whatever is wrong here costs one line and nothing else."""
+    try:
+        # Costs more time than all before it, which the service has not waited for.
+        from .document import document_for  # noqa: PLC0415
+        from .sidecar import Sidecar  # noqa: PLC0415
+
+        document = document_for(
+            options.config, place.name, place.folder, pid, offline=options.offline
+        )
+        sidecar = Sidecar(
+            document, place.folder, probe=link.probe, intake=link.intake, token=link.token
+        )
+        sidecar.start()
+    except (TickbirdError, OSError) as error:
+        say(f"the service runs without its agent: {error}")
+        return None
+    return sidecar
+
+
+def _load(path: Path | None) -> Config | None:
+    """Only a file that was asked for is read before the service starts: if it is wrong, the
+    service does not start at all."""
+    if path is None:
+        return None
+    from .. import config  # noqa: PLC0415 - see above
+
+    return config.load(path)
+
+
+def _only_target(base: Config | None) -> str | None:
+    return base.targets[0].name if base and len(base.targets) == 1 else None
+
+
+def _name_of(command: tuple[str, ...]) -> str:
+    runtime = runtime_of("", command)
+    return service_name(command, Path.cwd(), runtime)
+
+
+def _instance(base: Config | None, name: str) -> str:
+    """Each service of ``exec`` has an agent, so an instance, of its own."""
+    return name if base is None or base.instance == "default" else base.instance
+
+
+def _place(base: Config | None, name: str, say: Callable[[str], None]) -> Place:
+    """The instance's state folder and the service's spool. Two services of one name run beside
+    each other, so a folder in use makes the next number the instance."""
+    home = base.state_dir if base else state_home()
+    size = base.spool.size if base else _SPOOL_SIZE
+    instance = _instance(base, name)
+    try:
+        for number in range(1, _MOST_OF_A_NAME):
+            folder = home / (instance if number == 1 else f"{instance}-{number}")
+            if _claim(private_folder(folder)):
+                private_folder(folder / "spool")
+                return Place(name, folder, Spool(folder / "spool" / name, size))
+        why = f"{number} services named {name} run already; give another --name"
+    except CannotCreate as error:
+        why = str(error)
+    say(f"the service runs without its agent, and its output is not kept: {why}")
+    return Place(name, home / instance, None)
+
+
+def _claim(folder: Path) -> bool:
+    """Whether the folder is ours now. The lock ends with this process, so the file stays open."""
+    try:
+        lock = os.open(folder / "exec.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotCreate(f"cannot write in {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return False
+    return True
+
+
+def _stall(base: Config | None, name: str) -> float:
+    targets = base.targets if base else ()
+    return next((one.loop.stall_threshold for one in targets if one.name == name), 0.1)
+
+
+def _listen(wanted: tuple[str, int]) -> socket.socket:
+    """The intake's socket: the wanted port, else any free one."""
+    for port in (wanted[1], 0):
+        family = socket.AF_INET6 if ":" in wanted[0] else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((wanted[0], port))
+            listener.listen(128)
+            return listener
+        except OSError:
+            listener.close()
+    raise CannotCreate("no port is free for the OTLP intake", "set intake.otlp_http")
+
+
+def _account(child: Child, say: Callable[[str], None]) -> None:
+    if child.not_spooled:
+        say(f"{child.not_spooled} lines of output were not kept: the spool was full")
+    if child.not_shown:
+        say(f"{child.not_shown} bytes of output were not shown: nobody read them in time")
+
+
+def stderr_line(text: str) -> None:
+    """To our own stderr, unless a reader that does not read would make us wait."""
+    poll = select.poll()
+    poll.register(2, select.POLLOUT)
+    try:
+        if poll.poll(0):
+            os.write(2, f"tickbird: {text}\n".encode(errors="replace"))
+    except OSError:
+        return
+
+
+def exit_as(code: int) -> None:
+    """Leave at once: a thread that hangs on a blocked terminal must not keep us."""
+    sys.stdout.flush()
+    os._exit(code)
