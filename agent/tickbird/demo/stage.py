@@ -1,0 +1,202 @@
+"""Sets the scene: the services, one agent beside them, and load on them, until it is cleared."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import TickbirdError, Unreachable
+from ..exec.child import Child
+from ..exec.environment import instrumented
+from ..exec.sidecar import Sidecar
+from ..exec.spool import Spool
+from ..net import datagrams, listen
+from ..paths import bundle, private_folder
+from .samples import Service
+
+START_SECONDS = 30.0
+STOP_SECONDS = 5.0
+SPOOL_BYTES = 64 * 1024 * 1024
+STALL_SECONDS = 0.1
+REQUESTS_PER_SECOND = 40.0
+PATHS = ("/cart", "/checkout", "/search?q=bird", "/items/17", "/login")
+
+Truth = dict[str, Any]
+
+
+class Stage:
+    """Use as a context manager: whatever it started has ended when it is left.
+
+    ``folder`` keeps the truth files; ``collector`` is an OTLP/HTTP endpoint, or None for the
+    embedded default.
+    """
+
+    def __init__(
+        self, services: Sequence[Service], seed: int, folder: Path, collector: str | None
+    ) -> None:
+        self._services = services
+        self._seed = seed
+        self._folder = private_folder(folder)
+        self._collector = collector
+        self._token = secrets.token_hex(16)
+        self._probe = datagrams()
+        self._intake = listen("127.0.0.1", 8426)
+        self._children: dict[str, Child] = {}
+        self._sidecar: Sidecar | None = None
+        self._load: threading.Thread | None = None
+        self._stop = threading.Event()
+        self.instance = "demo"
+
+    def __enter__(self) -> Stage:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
+        for service in self._services:
+            self._truth_file(service.name).unlink(missing_ok=True)
+            self._children[service.name] = self._start_service(service)
+        for name, child in self._children.items():
+            self._wait_for_port(name, child)
+        self._sidecar = Sidecar(
+            self._document(),
+            self._state / self.instance,
+            probe=self._probe,
+            intake=self._intake,
+            token=self._token,
+        )
+        self._sidecar.start()
+
+    @property
+    def _state(self) -> Path:
+        return self._folder / "state"
+
+    def _truth_file(self, name: str) -> Path:
+        return self._folder / f"{name}.truth.json"
+
+    def _spool(self, name: str) -> Path:
+        return self._state / self.instance / "spool" / name
+
+    def _start_service(self, service: Service) -> Child:
+        environment = instrumented(
+            {**os.environ, **service.environment},
+            name=service.name,
+            probe=self._probe.getsockname()[1],
+            token=self._token,
+            intake=self._intake.getsockname()[1],
+            stall=STALL_SECONDS,
+        )
+        options = ["--seed", str(self._seed), "--port", "0"]
+        truth = ["--truth", str(self._truth_file(service.name))]
+        spool = Spool(self._spool(service.name), SPOOL_BYTES)
+        child = Child([*service.command, *options, *truth], environment, spool)
+        child.start()
+        return child
+
+    def _wait_for_port(self, name: str, child: Child) -> None:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            if self._truth_file(name).is_file() and self.truth(name).get("port"):
+                return
+            if (code := child.poll()) is not None:
+                raise TickbirdError(
+                    f"{name} ended at its start (exit code {code})",
+                    f"its words are in {self._spool(name)}",
+                )
+            time.sleep(0.05)
+        raise Unreachable(f"{name} did not open its port in {START_SECONDS:g} s")
+
+    def _document(self) -> dict[str, Any]:
+        targets = [
+            {
+                "name": name,
+                "match": {"pid": child.pid},
+                "logs": [str(self._spool(name) / "*.log")],
+                "http": {"url": f"{self._url(name)}/healthz", "interval": "5s"},
+                "loop": {"stall_threshold": STALL_SECONDS},
+            }
+            for name, child in self._children.items()
+        ]
+        document: dict[str, Any] = {
+            "instance": self.instance,
+            "service": {"namespace": "demo", "environment": "demo"},
+            "state_dir": str(self._state),
+            "sampling": {"interval": "1s", "export_interval": "5s"},
+            "targets": targets,
+        }
+        if self._collector:
+            document["collector"] = {"endpoint": self._collector}
+        return document
+
+    def _url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.truth(name)['port']}"
+
+    def truth(self, name: str) -> Truth:
+        """What the service itself says that it did, as of half a second ago at most."""
+        truth: Truth = json.loads(self._truth_file(name).read_text())
+        return truth
+
+    def truths(self) -> Mapping[str, Truth]:
+        return {name: self.truth(name) for name in self._children}
+
+    def start_load(self, seconds: float) -> None:
+        """Ask every service for its pages, at a fixed rate, for ``seconds``."""
+        load = _load_module()
+        urls = [self._url(name) + path for name in self._children for path in PATHS]
+        rate = REQUESTS_PER_SECOND * len(self._children)
+        self._load = threading.Thread(
+            target=load.run, args=(urls, rate, seconds, self._stop), daemon=True
+        )
+        self._load.start()
+
+    def poll(self) -> str | None:
+        """Look after the agent and the services; one line when something ended that should not."""
+        for name, child in self._children.items():
+            if (code := child.poll()) is not None:
+                return f"{name} has ended (exit code {code}); its words are in {self._spool(name)}"
+        return self._sidecar.poll() if self._sidecar else None
+
+    def end_load(self) -> None:
+        self._stop.set()
+        if self._load is not None:
+            self._load.join(STOP_SECONDS * 2)
+
+    def __exit__(self, *_: object) -> None:
+        self.end_load()
+        for child in self._children.values():
+            child.send_signal(signal.SIGTERM)
+        for child in self._children.values():
+            if child.wait(STOP_SECONDS) is None:
+                child.send_signal(signal.SIGKILL)
+                child.wait()
+            child.close()
+        if self._sidecar is not None:
+            self._sidecar.stop()
+        self._probe.close()
+        self._intake.close()
+        shutil.rmtree(self._state, ignore_errors=True)
+
+
+def _load_module() -> Any:
+    """The load generator is a sample file, not a part of the package."""
+    spec = importlib.util.spec_from_file_location(
+        "tickbird_demo_load", bundle() / "examples" / "load.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
