@@ -40,7 +40,8 @@ class Instrument:
     bounds: tuple[float, ...] = ()
 
 
-class Distribution(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Distribution:
     """A cumulative histogram: ``counts`` has one entry more than the instrument's bounds."""
 
     counts: tuple[int, ...]
@@ -175,6 +176,7 @@ class LogRecord:
     attributes: dict[str, Any] = field(default_factory=dict)
     generation: str = ""
     offset: int = 0
+    dropped_attributes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

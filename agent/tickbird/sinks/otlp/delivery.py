@@ -249,7 +249,7 @@ class Lane:
     def _problem(self, reply: Reply) -> str:
         what = f"the Collector at {self._client.where} does not take {self.signal}: {reply.detail}"
         if reply.verdict is Verdict.HOLD:
-            return f"{what}; nothing is lost: correct collector.headers, they are read again"
+            return f"{what}; nothing is lost: correct collector.headers in the configuration"
         return f"{what}; nothing is lost: it is tried again"
 
 

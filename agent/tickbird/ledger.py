@@ -1,0 +1,137 @@
+"""Exact accounting of log lines: ``read = delivered + Σrefused + Σdropped + queued``, always.
+
+A line counts as queued from when it is read until what became of it is final; only then does it
+count as delivered, refused or dropped. So what is not queued is exactly what lies before the
+acknowledged offsets, and both are saved in one checkpoint.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+GONE = "(files that are gone)"
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts of lines. ``redelivered``: those of ``delivered`` that may have arrived before, since
+    they had been sent when the agent was last killed; ``correlated``: those of ``delivered`` that
+    bear a trace or correlation ID."""
+
+    read: int = 0
+    delivered: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    queued: int = 0
+    redelivered: int = 0
+    correlated: int = 0
+
+    def balanced(self) -> bool:
+        """Whether the invariant holds."""
+        final = self.delivered + sum(self.refused.values()) + sum(self.dropped.values())
+        return self.read == final + self.queued
+
+    def add(self, other: Totals) -> None:
+        for name in _NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for mine, more in ((self.refused, other.refused), (self.dropped, other.dropped)):
+            for reason, count in more.items():
+                mine[reason] = mine.get(reason, 0) + count
+
+    def copy(self) -> Totals:
+        result = Totals()
+        result.add(self)
+        return result
+
+
+_NUMBERS = tuple(f.name for f in fields(Totals) if f.name not in ("refused", "dropped"))
+
+
+class Ledger:
+    """Totals per target and source (file or stream), under one lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._totals: dict[tuple[str, str], Totals] = {}
+
+    def totals(self, target_key: str) -> Totals:
+        """All sources of one target; zeros for an unknown one."""
+        result = Totals()
+        with self._lock:
+            for (target, _), totals in self._totals.items():
+                if target == target_key:
+                    result.add(totals)
+        return result
+
+    def sources(self) -> dict[str, Totals]:
+        """Totals per file or stream; two targets that read one file share its entry."""
+        result: dict[str, Totals] = {}
+        with self._lock:
+            for (_, source), totals in self._totals.items():
+                result.setdefault(source, Totals()).add(totals)
+        return result
+
+    def balanced(self) -> bool:
+        with self._lock:
+            return all(totals.balanced() for totals in self._totals.values())
+
+    def count_read(self, target: str, source: str, lines: int) -> None:
+        """``lines`` were read; they are queued until settled."""
+        with self._lock:
+            totals = self._totals.setdefault((target, source), Totals())
+            totals.read += lines
+            totals.queued += lines
+
+    def settle(self, target: str, source: str, final: Totals) -> None:
+        """What became of queued lines: the delivered, refused, dropped, redelivered and correlated
+        of ``final``."""
+        lines = final.delivered + sum(final.refused.values()) + sum(final.dropped.values())
+        with self._lock:
+            totals = self._totals[target, source]
+            totals.add(final)
+            totals.queued -= lines
+
+    def retire(self, target: str, source: str) -> None:
+        """Fold the totals of a source that will not come back into one entry of its target, so
+        that files with a date in their name do not add up for ever."""
+        with self._lock:
+            totals = self._totals.pop((target, source), None)
+            if totals is not None:
+                self._totals.setdefault((target, GONE), Totals()).add(totals)
+
+    def final(self) -> list[dict[str, Any]]:
+        """What a checkpoint saves: the totals without what is queued, as JSON values."""
+        with self._lock:
+            return [
+                {"target": target, "source": source, **_document(totals)}
+                for (target, source), totals in self._totals.items()
+            ]
+
+    def restore(self, saved: list[Mapping[str, Any]]) -> None:
+        """The counterpart of ``final``. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for
+        what ``final`` did not write, and then restores nothing."""
+        totals = {(str(one["target"]), str(one["source"])): _totals(one) for one in saved}
+        with self._lock:
+            self._totals.update(totals)
+
+
+def _document(totals: Totals) -> dict[str, Any]:
+    return {
+        "delivered": totals.delivered,
+        "refused": dict(totals.refused),
+        "dropped": dict(totals.dropped),
+        "redelivered": totals.redelivered,
+        "correlated": totals.correlated,
+    }
+
+
+def _totals(saved: Mapping[str, Any]) -> Totals:
+    refused = {str(reason): int(n) for reason, n in saved["refused"].items()}
+    dropped = {str(reason): int(n) for reason, n in saved["dropped"].items()}
+    delivered = int(saved["delivered"])
+    read = delivered + sum(refused.values()) + sum(dropped.values())
+    again, correlated = int(saved["redelivered"]), int(saved["correlated"])
+    return Totals(read, delivered, refused, dropped, 0, again, correlated)

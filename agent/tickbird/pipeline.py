@@ -1,0 +1,306 @@
+"""The log path: files → lines → stages → batches → lane, and back as acknowledged offsets.
+
+The file is the queue: when the lane is full, reading stops. An offset moves only when what lies
+before it was accepted or refused for good, and it moves in order. One batch holds lines of one
+file, so that what is refused is counted where it came from.
+
+Without a Collector the recorder is the sink: a line counts as delivered when it was recorded, no
+offset is saved, and a drained spool segment is removed, since nobody else would ever read it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .clock import Clock, Deadline, Ticker
+from .config import Config
+from .journal import Journal
+from .ledger import Ledger
+from .logbatch import Batch, Watched, record_of
+from .model import Target
+from .sinks.otlp.delivery import Lane, Outcome, Payload
+from .sinks.otlp.logs import LogEncoder, payload, resource_bytes
+from .sources.logfile import Tailer
+from .sources.logtail import Line, Mark, Tail
+from .stages import Drop, Stage, apply, log_stages
+from .state import State
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+BATCH_AGE = 1.0
+"""Seconds that a line waits at most for others to travel with."""
+ROUND_BYTES = 1024 * 1024
+"""Bytes read in one round, over all files: 64 KiB of each in turn."""
+SCAN_INTERVAL = 1.0
+SAVE_INTERVAL = 1.0
+OFFER_WAIT = 0.2
+
+
+class LogPipeline:
+    """``poll`` belongs to one thread; ``watch`` and ``unwatch`` may come from another, and lanes
+    settle from theirs."""
+
+    def __init__(  # noqa: PLR0917 - wires the parts
+        self,
+        config: Config,
+        clock: Clock,
+        state: State,
+        ledger: Ledger,
+        lane: Lane | None,
+        recorder: Recorder | None,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._state = state
+        self._ledger = ledger
+        self._lane = lane
+        self._recorder = recorder
+        self._stages: tuple[Stage, ...] = log_stages(config)
+        self._encoder = LogEncoder()
+        self._lock = threading.Lock()
+        self._watched: dict[str, Watched] = {}
+        self._ready: deque[tuple[Batch, Payload]] = deque()
+        self._settled: deque[tuple[Batch, Outcome]] = deque()
+        self._news = threading.Event()
+        self._journal = Journal(state, ledger, durable=lane is not None)
+        self._parked: dict[str, list[Mark]] = self._journal.restore()
+        """Marks of targets that are not watched now."""
+        self._scan = Ticker(clock, SCAN_INTERVAL)
+        self._save = Ticker(clock, SAVE_INTERVAL)
+        self._turn = 0
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps logs from being read or remembered, a line each, with what to do."""
+        with self._lock:
+            found = [p for w in self._watched.values() for p in w.tailer.problems]
+        own = [self._journal.problem] if self._journal.problem else []
+        return [*self._state.problems, *own, *found]
+
+    def watch(self, target: Target, patterns: Sequence[str], spool: bool = False) -> None:
+        """Read the files of ``target`` from now on; again with news of the target: they are taken
+        up without a gap. ``spool``: segments of the supervisor, removed once acknowledged."""
+        with self._lock:
+            watched = self._watched.get(target.key)
+            if watched is None:
+                watched = Watched(target, self._tailer(target.key, patterns, spool), b"")
+                self._watched[target.key] = watched
+            watched.target = target
+            watched.resource = resource_bytes(target.attributes)
+            watched.tailer.patterns = tuple(patterns)
+            watched.leaving = False
+
+    def unwatch(self, target_key: str) -> None:
+        """Let go of a target's files once they are drained."""
+        with self._lock:
+            if target_key in self._watched:
+                self._watched[target_key].leaving = True
+
+    def poll(self) -> int:
+        """One round: find, read, parse, batch, offer. Returns the lines read; bounded work, and
+        waits at most ``OFFER_WAIT`` for room in the lane."""
+        return self._round()
+
+    def drain(self, deadline: Deadline) -> None:
+        """Deliver what the files hold now, as far as the deadline allows: the rest stays in them,
+        and so does what is written meanwhile. The lane's thread has to run."""
+        with self._lock:
+            self._look()
+            tails = [tail for w in self._watched.values() for tail in w.tailer.tails]
+            goals = [(tail, tail.size()) for tail in tails]
+        while not deadline.passed():
+            done = all(tail.position >= size for tail, size in goals)
+            self._round(final=True, read=not done)
+            self._news.clear()
+            with self._lock:
+                self._apply_settled()
+                if done and not any(w.open or w.pending for w in self._watched.values()):
+                    return
+            self._clock.wait(self._news, min(0.05, deadline.remaining()))
+
+    def close(self) -> None:
+        """Take note of what is settled, save the checkpoint, close the files. Call it after the
+        lane was drained."""
+        with self._lock:
+            self._apply_settled()
+            self._journal.dirty = True
+            self._save_marks()
+            for watched in self._watched.values():
+                watched.tailer.close()
+            self._watched.clear()
+
+    def _round(self, final: bool = False, read: bool = True) -> int:
+        with self._lock:
+            self._apply_settled()
+            now = self._clock.monotonic()
+            if self._scan.is_due(now):
+                self._scan.advance(now)
+                self._look()
+            lines = self._read() if self._offer_ready(OFFER_WAIT) and read else 0
+            self._close_batches(now, final)
+            self._offer_ready(0)
+            if self._save.is_due(now):
+                self._save.advance(now)
+                self._save_marks()
+            return lines
+
+    def _tailer(self, key: str, patterns: Sequence[str], spool: bool) -> Tailer:
+        return Tailer(
+            patterns,
+            self._clock,
+            start_at=self._config.logs.start_at,
+            marks=self._parked.pop(key, ()),
+            exclude=() if spool else (self._state.folder,),
+            spool=spool,
+        )
+
+    def _look(self) -> None:
+        for key, watched in list(self._watched.items()):
+            tailer = watched.tailer
+            tailer.scan()
+            for tail in tailer.tails:
+                self._journal.adopt(tail)
+            flushed, tailer.flushed = tailer.flushed, []
+            for tail, line in flushed:
+                self._take(watched, tail, [line])
+            self._let_go(watched)
+            if watched.leaving and watched.idle():
+                self._parked[key] = tailer.marks()
+                tailer.close()
+                del self._watched[key]
+
+    def _let_go(self, watched: Watched) -> None:
+        """Forget files that are over and settled. A segment is removed between two checkpoints:
+        one that still knows it, so that a kill in between repeats nothing, and one that does
+        not."""
+        over = watched.tailer.over()
+        if not over or not self._save_marks():
+            return
+        for tail in over:
+            if watched.tailer.spool:
+                Path(tail.path).unlink(missing_ok=True)
+        for source in watched.tailer.forget(over):
+            if not watched.tailer.spool:
+                self._ledger.retire(watched.target.key, source)
+        self._journal.dirty = True
+
+    def _read(self) -> int:
+        """64 KiB of each file that has something, until the round is full or a batch finds no
+        room. Every round begins at another target."""
+        order = list(self._watched.values())
+        self._turn += 1
+        turn = self._turn % max(1, len(order))
+        total = budget = 0
+        for watched in order[turn:] + order[:turn]:
+            for tail in watched.tailer.readable():
+                before = tail.position
+                try:
+                    lines = tail.read()
+                except OSError as error:
+                    watched.tailer.cannot_read(tail, error)
+                    continue
+                tail.last_data = self._clock.monotonic()
+                self._take(watched, tail, lines)
+                total += len(lines)
+                budget += tail.position - before
+                if budget >= ROUND_BYTES or not self._offer_ready(0):
+                    return total
+        return total
+
+    def _take(self, watched: Watched, tail: Tail, lines: Sequence[Line]) -> None:
+        if not lines:
+            return
+        self._ledger.count_read(watched.target.key, tail.source, len(lines))
+        observed = int(self._clock.time() * 1e9)
+        for line in lines:
+            batch = watched.open.get(tail.generation)
+            if batch is None:
+                batch = Batch(watched, tail, self._clock.monotonic())
+                watched.open[tail.generation] = batch
+            self._add(batch, line, observed)
+            if batch.full():
+                self._close_batch(batch)
+
+    def _add(self, batch: Batch, line: Line, observed: int) -> None:
+        tail, watched = batch.tail, batch.watched
+        batch.lines += 1
+        batch.end = line.end
+        record = record_of(line, tail, watched.tailer.spool, observed)
+        result = apply(self._stages, record) if line.data.strip() else Drop("empty")
+        if isinstance(result, Drop):
+            batch.drop(result)
+            return
+        batch.add(result, self._encoder.encode(result))
+        if self._recorder is not None:
+            self._recorder.record_log(watched.target.key, result)
+
+    def _close_batches(self, now: float, every: bool) -> None:
+        for watched in self._watched.values():
+            for batch in list(watched.open.values()):
+                if every or now - batch.opened >= BATCH_AGE:
+                    self._close_batch(batch)
+
+    def _close_batch(self, batch: Batch) -> None:
+        del batch.watched.open[batch.tail.generation]
+        batch.watched.pending.setdefault(batch.tail.generation, deque()).append(batch)
+        if not batch.records:
+            self._settle(batch, Outcome())
+            return
+        whole = payload(batch.watched.resource, batch.records, partial(self._settle, batch))
+        self._ready.append((batch, whole))
+
+    def _offer_ready(self, wait: float) -> bool:
+        """Hand closed batches to the lane; False when one found no room."""
+        while self._ready:
+            batch, whole = self._ready[0]
+            if self._lane is None:
+                self._settle(batch, Outcome(len(batch.records)))
+            else:
+                self._note_attempt(batch)
+                if not self._lane.offer(whole, wait):
+                    return False
+            self._ready.popleft()
+        return True
+
+    def _settle(self, batch: Batch, outcome: Outcome) -> None:
+        self._settled.append((batch, outcome))
+        self._news.set()
+
+    def _note_attempt(self, batch: Batch) -> None:
+        """Before a line is first sent, its generation is in a checkpoint, and how far sending
+        went beside it: only so can a repeat after a kill be told."""
+        if not batch.tail.saved:
+            self._journal.dirty = True
+            self._save_marks()
+        self._journal.note_attempt(batch.tail, batch.end)
+
+    def _save_marks(self) -> bool:
+        saved = self._journal.save(
+            self._parked | {key: w.tailer.marks() for key, w in self._watched.items()}
+        )
+        for watched in self._watched.values() if saved else ():
+            for tail in watched.tailer.tails:
+                tail.saved = True
+        return saved
+
+    def _apply_settled(self) -> None:
+        while self._settled:
+            batch, outcome = self._settled.popleft()
+            batch.outcome = outcome
+            batch.records.clear()
+            pending = batch.watched.pending[batch.tail.generation]
+            while pending and pending[0].outcome is not None:
+                self._acknowledge(pending.popleft())
+            if not pending:
+                del batch.watched.pending[batch.tail.generation]
+
+    def _acknowledge(self, batch: Batch) -> None:
+        self._ledger.settle(batch.watched.target.key, batch.tail.source, batch.final())
+        batch.tail.acked = batch.end
+        self._journal.dirty = True
