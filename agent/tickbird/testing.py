@@ -3,12 +3,14 @@ is told to move, and what a source needs to be opened."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 from pathlib import Path
 
 from . import config
 from .clock import Clock, SystemClock
-from .linux import proc
+from .linux import perf, proc
 from .model import Identity, Target
 from .sources import Context
 
@@ -66,3 +68,21 @@ def context(text: str = "", clock: Clock | None = None) -> Context:
     parsed = config.parse(text, "test") if text else config.default()
     spec = parsed.targets[0] if parsed.targets else None
     return Context(parsed, spec, clock or SystemClock())
+
+
+def tracepoint_ids() -> str | None:
+    """The value of ``TICKBIRD_TRACEPOINT_IDS`` for this host, read in a mount namespace of its
+    own so that nothing is mounted for others; None for users who may not."""
+    if given := os.environ.get(perf.IDS_VARIABLE):
+        return given
+    script = (
+        "mount -t tracefs nodev /sys/kernel/tracing && cd /sys/kernel/tracing/events/syscalls && "
+        "for name in sys_enter_epoll_*wait* sys_exit_epoll_*wait*; do "
+        'echo "$name=$(cat "$name/id")"; done'
+    )
+    if os.geteuid() != 0:
+        return None
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    return ",".join(done.stdout.split()) if done.returncode == 0 else None

@@ -86,11 +86,11 @@ def host_key() -> dict[str, str]:
     return {"boot_id": boot, "release": platform.release()}
 
 
-def tracepoint_ids(folders: Iterable[Path]) -> dict[str, int]:
+def tracepoint_ids(folders: Iterable[Path], tracefs: Iterable[Path] = TRACEFS) -> dict[str, int]:
     """Ids by name (``sys_enter_epoll_wait`` …): from tracefs, else from the environment, else
     from ``trace-ids.json`` in one of ``folders``, written on this boot by a root user.
     Raises SourceError when there are none."""
-    ids = _from_tracefs() or parse_ids(os.environ.get(IDS_VARIABLE, ""))
+    ids = _from_tracefs(tracefs) or parse_ids(os.environ.get(IDS_VARIABLE, ""))
     for folder in folders:
         ids = ids or _from_file(folder / IDS_FILE)
     if not any(f"sys_enter_{c}" in ids and f"sys_exit_{c}" in ids for c in CALLS):
@@ -103,8 +103,8 @@ def tracepoint_ids(folders: Iterable[Path]) -> dict[str, int]:
     return ids
 
 
-def _from_tracefs() -> dict[str, int]:
-    for root in TRACEFS:
+def _from_tracefs(roots: Iterable[Path]) -> dict[str, int]:
+    for root in roots:
         found = {}
         for name in (f"sys_{side}_{call}" for call in CALLS for side in ("enter", "exit")):
             try:

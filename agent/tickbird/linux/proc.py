@@ -59,6 +59,13 @@ def parse_stat(data: bytes) -> Stat:
     )
 
 
+def parse_resident(status: bytes) -> int | None:
+    """Resident bytes in /proc/PID/status, which recent kernels count exactly; the number in
+    ``stat`` may be off by 64 pages per CPU. None for a zombie, which has no memory."""
+    at = status.find(b"\nVmRSS:")
+    return int(status[at + 7 : at + 40].split()[0]) * 1024 if at >= 0 else None
+
+
 def parse_switches(status: bytes) -> tuple[int, int] | None:
     """Voluntary and involuntary context switches in /proc/PID/status: the main thread's."""
     at = status.rfind(b"\nvoluntary_ctxt_switches:")

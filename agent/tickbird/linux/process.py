@@ -69,9 +69,10 @@ class LinuxReader:
             self._read_limits()
         status, io = self._shown("status"), self._shown("io")
         schedstat = self._shown("schedstat")
+        resident = proc.parse_resident(status) if status else None
         reading = Reading(
             cpu=(stat.user, stat.system),
-            resident=stat.resident,
+            resident=stat.resident if resident is None else resident,
             virtual=stat.virtual,
             threads=stat.threads,
             faults=(stat.minor_faults, stat.major_faults),
