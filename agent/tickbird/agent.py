@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from .clock import Clock, Deadline, SystemClock, Ticker
 from .config import Config
@@ -86,9 +87,9 @@ class Agent:
 
     def _start_threads(self, parts: Parts) -> None:
         for lane in parts.all_lanes():
-            self._start(f"send-{lane.signal}", lambda lane=lane: lane.run(parts.stop_sending))
-        self._start("logs", lambda: self._read_logs(parts))
-        self._start("probes", lambda: parts.probes.run(self._stop))
+            self._start(f"send-{lane.signal}", partial(lane.run, parts.stop_sending))
+        self._start("logs", partial(self._read_logs, parts))
+        self._start("probes", partial(parts.probes.run, self._stop))
         for name, serve in parts.servers():
             self._start(name, serve)
         for number in range(WORKERS):

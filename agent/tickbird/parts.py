@@ -84,7 +84,7 @@ class Parts:
 
     def open(self) -> None:
         """Take the lock and the sockets, and what an earlier life left unsent."""
-        self.state = State.open(self.config.folder)
+        self.state = State(self.config.folder)
         self._open.append(self.state.close)
         probe, intake = self._sockets()
         self.probes = ProbeReceiver(probe, self.inherited.probe_token or secrets.token_hex(16))

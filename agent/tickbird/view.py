@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__, telemetry
 from .config import TargetConfig
 from .health.checks import AgentUse
-from .health.report import Material, build
+from .health.report import build
 from .health.subject import Limits
 from .model import Sample
 from .sinks.prometheus import Exposition
@@ -90,21 +90,20 @@ class View:
         now = parts.clock.time()
         watched = parts.watches.watched()
         return build(
-            Material(
-                instance=self.instance,
-                generated_at=now,
-                sink="collector" if parts.config.collector else "recorder",
-                views=parts.recorder.since(since, now),
-                logs={w.target.key: parts.ledger.totals(w.target.key) for w in watched},
-                limits={w.target.name: _limits(w.context.spec) for w in watched},
-                loop_reasons={
-                    w.target.key: state.problem
-                    for w in watched
-                    if (state := w.states.get("looptrace")) and state.problem
-                },
-                agent=self._use(),
-            ),
-            target,
+            instance=self.instance,
+            views=parts.recorder.since(since, now),
+            sink="collector" if parts.config.collector else "recorder",
+            totals=parts.ledger.totals,
+            now=now,
+            limits={w.target.name: _limits(w.context.spec) for w in watched},
+            loop_reasons={
+                w.target.key: state.problem
+                for w in watched
+                if (state := w.states.get("looptrace")) and state.problem
+            },
+            agent=self._use(),
+            problems=self.problems(),
+            target=target,
         )
 
     def _use(self) -> AgentUse:
@@ -117,7 +116,6 @@ class View:
             memory=int(telemetry.resident_bytes()),
             cpu_budget=budget.cpu,
             memory_budget=budget.memory,
-            problems=tuple(self.problems()),
         )
 
     def metrics(self, own_only: bool) -> bytes:

@@ -12,7 +12,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.json_format import Parse, ParseError
 from google.protobuf.message import DecodeError
@@ -28,14 +28,16 @@ MAX_CONNECTIONS = 64
 REQUEST_SECONDS = 10.0
 MAX_JSON_DEPTH = 100
 
-_REQUESTS: dict[str, tuple[str, Any]] = {
+Signal = Literal["logs", "metrics", "traces"]
+
+_REQUESTS: dict[str, tuple[Signal, Any]] = {
     "/v1/traces": ("traces", ExportTraceServiceRequest),
     "/v1/metrics": ("metrics", ExportMetricsServiceRequest),
     "/v1/logs": ("logs", ExportLogsServiceRequest),
 }
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
 
-Receive = Callable[[str, Any], bool]
+Receive = Callable[[Signal, Any], bool]
 """Takes (signal, decoded request); False when there is no room for it now."""
 
 
@@ -65,7 +67,7 @@ def decompress(body: bytes, encoding: str) -> bytes:
     return plain
 
 
-def decode(path: str, content_type: str, body: bytes) -> tuple[str, Any]:
+def decode(path: str, content_type: str, body: bytes) -> tuple[Signal, Any]:
     """(signal, request message) of an OTLP body in either encoding."""
     try:
         signal, message = _REQUESTS[path]
