@@ -40,6 +40,10 @@ def _adjusted(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     node = {key: _adjusted(value) for key, value in node.items() if key != "default"}
+    if "written" in node:
+        # What stands in the file is not of the type that it becomes when read.
+        node.pop("$ref", None)
+        node["type"] = node.pop("written")
     if "enum" in node or node.get("type") in _SCALARS or isinstance(node.get("type"), list):
         return {"anyOf": [node, _REFERENCE]}
     return node

@@ -92,7 +92,7 @@ class _Composer:
 
     def _plain_node(self, event: yaml.Event, line: int, depth: int) -> Node:
         if isinstance(event, yaml.ScalarEvent):
-            return Scalar(line, event.value, event.style is None)
+            return Scalar(line, event.value, not event.style)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(line, depth)
         return self._mapping(line, depth)

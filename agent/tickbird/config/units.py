@@ -205,7 +205,7 @@ def _whole(text: str, low: int, high: int, what: str) -> int:
 
 
 def _meta(read: Any, kind: str | list[str] = "string", **schema: Any) -> Meta:
-    return Meta(extra={"read": read}, extra_json_schema={"type": kind, **schema})
+    return Meta(extra={"read": read}, extra_json_schema={"written": kind, **schema})
 
 
 _LIKE = ["string", "number"]
