@@ -28,7 +28,7 @@ READ_INTERVAL = 0.1
 """Seconds; how late a stall that still lasts is seen, beyond the threshold."""
 
 WINDOW = 1.0
-SILENCE = 5.0
+SILENCE = 2.0
 """Seconds without one event after which the loop is looked for in another thread."""
 
 
