@@ -14,16 +14,28 @@ const ABORTED = 0;
 
 const seconds = () => performance.now() / 1000;
 
-// Express puts the parts of a mounted path into baseUrl as they came, identifiers included.
+// Express gives the parts of a mounted path as they came, identifiers included.
 const IDENTIFIER = /\/(?:\d+|[0-9a-f]{8,}(?:-[0-9a-f]+)*)(?=\/|$)/gi;
+const PATTERN = /[*+?(){}]/;
 
 /** Route template that Express left on the request; null when none matched. */
 function expressRoute(request) {
   const path = request.route && request.route.path;
   if (path === undefined || path === null) return null;
-  const base = typeof request.baseUrl === 'string' ? request.baseUrl : '';
-  const route = base.replace(IDENTIFIER, '/:id') + String(path);
+  const route = mountedAt(request, String(path)).replace(IDENTIFIER, '/:id') + String(path);
   return route.length > 1 && route.endsWith('/') ? route.slice(0, -1) : route;
+}
+
+/** Where the router of a matched `path` is mounted. */
+function mountedAt({ baseUrl, originalUrl }, path) {
+  if (typeof baseUrl !== 'string') return '';
+  if (baseUrl !== '' || typeof originalUrl !== 'string' || PATTERN.test(path)) return baseUrl;
+  // Express has taken baseUrl back when an error handler answers; then it is what stands in the
+  // URL before as many segments as the template has.
+  const [whole] = originalUrl.split('?', 1);
+  const segments = whole.replace(/\/$/, '').split('/');
+  const own = path.replace(/\/$/, '').split('/').length - 1;
+  return segments.slice(0, segments.length - own).join('/');
 }
 
 class HttpTotals {
