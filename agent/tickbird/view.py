@@ -41,14 +41,15 @@ class View:
         return True, "ok"
 
     def problems(self) -> list[str]:
-        """One line for each thing that is wrong now, with what to do about it."""
+        """One line for each thing that is wrong now, with what to do about it. That a loop cannot
+        be traced is none: another way may measure it, else it is a finding with that reason."""
         parts = self._parts
         found = [*parts.finder.problems, *parts.logs.problems, *parts.state.problems]
         for watch in parts.watches.watched():
             found += [
                 f"{watch.target.name}: {name}: {state.problem}"
                 for name, state in watch.states.items()
-                if state.problem
+                if state.problem and name != "looptrace"
             ]
         for lane in parts.all_lanes():
             if problem := lane.status.problem:

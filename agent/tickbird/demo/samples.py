@@ -77,7 +77,7 @@ def _node_folder(npm: str, say: Say) -> Path | None:
 
 
 def _python(say: Say) -> Service | None:
-    program = (sys.executable, str(bundle() / "examples" / "python" / "server.py"))
+    program = (sys.executable, str(bundle() / "examples" / "python" / "service.py"))
     if all(importlib.util.find_spec(name) for name in PYTHON_PACKAGES):
         return Service("demo-python", "asyncio", program)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import secrets
 import shutil
 import signal
-import socket
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,10 +25,12 @@ from .samples import Service
 
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
+LOAD_ENDS = 15.0
+"""Seconds that requests under way may take after the last one was sent."""
 SPOOL_BYTES = 64 * 1024 * 1024
 STALL_SECONDS = 0.1
 REQUESTS_PER_SECOND = 40.0
-PATHS = ("/cart", "/checkout", "/search?q=bird", "/items/17", "/login")
+PAGES = ("{}/cart", "POST {}/checkout", "{}/search?q=bird", "{}/items/17", "POST {}/login")
 
 Truth = dict[str, Any]
 
@@ -53,9 +54,8 @@ class Stage:
         self._intake = listen("127.0.0.1", 8426)
         self._children: dict[str, Child] = {}
         self._sidecar: Sidecar | None = None
-        self._load: threading.Thread | None = None
-        self._stop = threading.Event()
-        self.instance = "demo"
+        self._load: subprocess.Popen[bytes] | None = None
+        self.instance = f"demo-{os.getpid()}"
 
     def __enter__(self) -> Stage:
         try:
@@ -153,14 +153,13 @@ class Stage:
         return {name: self.truth(name) for name in self._children}
 
     def start_load(self, seconds: float) -> None:
-        """Ask every service for its pages, at a fixed rate, for ``seconds``."""
-        load = _load_module()
-        urls = [self._url(name) + path for name in self._children for path in PATHS]
+        """Ask every service for its pages, at a fixed rate, for ``seconds``; by a process of its
+        own, so that nothing here can hold it up."""
+        pages = [page.format(self._url(name)) for name in self._children for page in PAGES]
         rate = REQUESTS_PER_SECOND * len(self._children)
-        self._load = threading.Thread(
-            target=load.run, args=(urls, rate, seconds, self._stop), daemon=True
-        )
-        self._load.start()
+        command = [sys.executable, str(bundle() / "examples" / "load.py")]
+        command += ["--rps", str(rate), "--for", str(seconds), *pages]
+        self._load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def poll(self) -> str | None:
         """Look after the agent and the services; one line when something ended that should not."""
@@ -170,12 +169,19 @@ class Stage:
         return self._sidecar.poll() if self._sidecar else None
 
     def end_load(self) -> None:
-        self._stop.set()
-        if self._load is not None:
-            self._load.join(STOP_SECONDS * 2)
+        """Wait for the load to end by itself; it is ended when it does not."""
+        if self._load is None:
+            return
+        try:
+            self._load.wait(LOAD_ENDS)
+        except subprocess.TimeoutExpired:
+            self._load.kill()
+            self._load.wait()
 
     def __exit__(self, *_: object) -> None:
-        self.end_load()
+        if self._load is not None:
+            self._load.kill()
+            self._load.wait()
         for child in self._children.values():
             child.send_signal(signal.SIGTERM)
         for child in self._children.values():
@@ -188,15 +194,3 @@ class Stage:
         self._probe.close()
         self._intake.close()
         shutil.rmtree(self._state, ignore_errors=True)
-
-
-def _load_module() -> Any:
-    """The load generator is a sample file, not a part of the package."""
-    spec = importlib.util.spec_from_file_location(
-        "tickbird_demo_load", bundle() / "examples" / "load.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
