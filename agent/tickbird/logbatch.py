@@ -63,8 +63,9 @@ class Batch:
 
 @dataclass(slots=True)
 class Watched:
-    """A target whose logs are read."""
+    """A service whose logs are read, whichever of its processes they are read for."""
 
+    name: str
     target: Target
     tailer: Tailer
     resource: bytes

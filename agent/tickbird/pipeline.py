@@ -84,23 +84,23 @@ class LogPipeline:
         return [*self._state.problems, *own, *found]
 
     def watch(self, target: Target, patterns: Sequence[str], spool: bool = False) -> None:
-        """Read the files of ``target`` from now on; again with news of the target: they are taken
-        up without a gap. ``spool``: segments of the supervisor, removed once acknowledged."""
+        """Read the files of ``target`` from now on. Call it again with news of the target: they
+        are taken up without a gap. Several workers of one name share its files, so a line is read
+        once. ``spool``: segments of the supervisor, removed once acknowledged; patterns inside
+        the state folder's spool are that anyway."""
+        place = self._state.folder / "spool"
+        segments = [p for p in patterns if spool or Path(p).is_relative_to(place)]
         with self._lock:
-            watched = self._watched.get(target.key)
-            if watched is None:
-                watched = Watched(target, self._tailer(target.key, patterns, spool), b"")
-                self._watched[target.key] = watched
-            watched.target = target
-            watched.resource = resource_bytes(target.attributes)
-            watched.tailer.patterns = tuple(patterns)
-            watched.leaving = False
+            self._watch(target, [p for p in patterns if p not in segments], spool=False)
+            self._watch(target, segments, spool=True)
 
     def unwatch(self, target_key: str) -> None:
-        """Let go of a target's files once they are drained."""
+        """Let go of a target's files once they are drained; until then, and where another worker
+        takes them up, nothing is missed."""
         with self._lock:
-            if target_key in self._watched:
-                self._watched[target_key].leaving = True
+            for watched in self._watched.values():
+                if watched.target.key == target_key:
+                    watched.leaving = True
 
     def poll(self) -> int:
         """One round: find, read, parse, batch, offer. Returns the lines read; bounded work, and
@@ -116,6 +116,8 @@ class LogPipeline:
             goals = [(tail, tail.size()) for tail in tails]
         while not deadline.passed():
             done = all(tail.position >= size for tail, size in goals)
+            if done:
+                self._flush_spool()
             self._round(final=True, read=not done)
             self._news.clear()
             with self._lock:
@@ -150,15 +152,33 @@ class LogPipeline:
                 self._save_marks()
             return lines
 
-    def _tailer(self, key: str, patterns: Sequence[str], spool: bool) -> Tailer:
-        return Tailer(
-            patterns,
-            self._clock,
-            start_at=self._config.logs.start_at,
-            marks=self._parked.pop(key, ()),
-            exclude=() if spool else (self._state.folder,),
-            spool=spool,
-        )
+    def _flush_spool(self) -> None:
+        """A service that has ended finishes no line."""
+        with self._lock:
+            for watched in self._watched.values():
+                for tail in watched.tailer.tails if watched.tailer.spool else ():
+                    self._take(watched, tail, tail.flush())
+
+    def _watch(self, target: Target, patterns: Sequence[str], spool: bool) -> None:
+        key = f"spool {target.name}" if spool else target.name
+        watched = self._watched.get(key)
+        if watched is None:
+            if not patterns:
+                return
+            tailer = Tailer(
+                patterns,
+                self._clock,
+                start_at=self._config.logs.start_at,
+                marks=self._parked.pop(key, ()),
+                exclude=() if spool else (self._state.folder,),
+                spool=spool,
+            )
+            watched = self._watched[key] = Watched(target.name, target, tailer, b"")
+            self._scan.due = self._clock.monotonic()
+        watched.target = target
+        watched.resource = resource_bytes(target.attributes)
+        watched.tailer.patterns = tuple(patterns)
+        watched.leaving = False
 
     def _look(self) -> None:
         for key, watched in list(self._watched.items()):
@@ -187,7 +207,7 @@ class LogPipeline:
                 Path(tail.path).unlink(missing_ok=True)
         for source in watched.tailer.forget(over):
             if not watched.tailer.spool:
-                self._ledger.retire(watched.target.key, source)
+                self._ledger.retire(watched.name, source)
         self._journal.dirty = True
 
     def _read(self) -> int:
@@ -216,7 +236,7 @@ class LogPipeline:
     def _take(self, watched: Watched, tail: Tail, lines: Sequence[Line]) -> None:
         if not lines:
             return
-        self._ledger.count_read(watched.target.key, tail.source, len(lines))
+        self._ledger.count_read(watched.name, tail.source, len(lines))
         observed = int(self._clock.time() * 1e9)
         for line in lines:
             batch = watched.open.get(tail.generation)
@@ -301,6 +321,6 @@ class LogPipeline:
                 del batch.watched.pending[batch.tail.generation]
 
     def _acknowledge(self, batch: Batch) -> None:
-        self._ledger.settle(batch.watched.target.key, batch.tail.source, batch.final())
+        self._ledger.settle(batch.watched.name, batch.tail.source, batch.final())
         batch.tail.acked = batch.end
         self._journal.dirty = True

@@ -241,7 +241,8 @@ class Tailer:
         return succeeded or tail.stat().st_nlink == 0
 
     def _finish(self, tail: Tail) -> None:
-        self.flushed += [(tail, line) for line in tail.finish()]
+        self.flushed += [(tail, line) for line in tail.flush()]
+        tail.close()
 
     def _source(self, path: str) -> str:
         segment = _SEGMENT.fullmatch(path) if self.spool else None

@@ -156,11 +156,9 @@ class Tail:
         self.position += len(rest)
         return lines
 
-    def finish(self) -> list[Line]:
-        """Close the file, which will not grow any more; its unfinished last line if it has one."""
-        lines = [self._line()._replace(partial=True)] if self._held else []
-        self.close()
-        return lines
+    def flush(self) -> list[Line]:
+        """The unfinished last line, if there is one: nobody will finish it."""
+        return [self._line()._replace(partial=True)] if self._held else []
 
     def close(self) -> None:
         if not self.closed:

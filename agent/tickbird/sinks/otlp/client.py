@@ -97,8 +97,7 @@ class Client:
             return self._exchange(igzip.compress(body, 1), headers, deadline)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            text = "no answer in time" if isinstance(error, TimeoutError) else _line(error)
-            return Reply(Verdict.RETRY, text)
+            return Reply(Verdict.RETRY, _failure(error))
 
     def abort(self) -> None:
         """Make a ``send`` that waits in another thread fail now."""
@@ -132,6 +131,9 @@ class Client:
         connection.sock.settimeout(_left(deadline))
         connection.request("POST", self._path, body, headers)
         response = connection.getresponse()
+        if response.length is None and not response.chunked:
+            # Its headers may have been cut off: that looks the same as an answer up to the end.
+            raise http.client.IncompleteRead(b"")
         content = response.read(MAX_ANSWER)
         if response.length and len(content) < MAX_ANSWER:
             raise http.client.IncompleteRead(content, response.length)
@@ -233,7 +235,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, now: float) -
     credentials would go along."""
     if 200 <= status < 300:
         return _success(headers.get("content-type", ""), body)
-    detail = f"HTTP {status} {_line(body.decode(errors='replace'))}".rstrip()
+    text = body.decode(errors="replace")
+    detail = f"HTTP {status} {_line(text)}" if text else f"HTTP {status}"
     if status in (429, 502, 503, 504):
         wait = retry_after(headers.get("retry-after"), now)
         return Reply(Verdict.RETRY, detail, retry_after=wait)
@@ -275,7 +278,8 @@ def _success(content_type: str, body: bytes) -> Reply:
             return Reply(Verdict.RETRY, f"the answer is {kind or 'untyped'}, not OTLP")
     except ValueError:
         return Reply(Verdict.RETRY, "the answer is not OTLP: it cannot be read")
-    return Reply(Verdict.ACCEPTED, _line(message), rejected=max(0, rejected))
+    detail = _line(message) if message else ""
+    return Reply(Verdict.ACCEPTED, detail, rejected=max(0, rejected))
 
 
 def _partial_protobuf(body: bytes) -> tuple[int, str]:
@@ -301,6 +305,14 @@ def _left(deadline: Deadline) -> float:
     if left <= 0:
         raise TimeoutError
     return left
+
+
+def _failure(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the answer broke off"
+    return _line(error)
 
 
 def _line(cause: object) -> str:
