@@ -130,7 +130,7 @@ def _bounded(body: bytes, bounds: Bounds, found: Exposition) -> str:
         else:
             kept.append(line)
     try:
-        return b"\n".join(kept).decode() + "\n"
+        return b"\n".join(kept).decode().rstrip("\n") + "\n"
     except UnicodeDecodeError as error:
         raise MalformedError("is not UTF-8 text") from error
 
@@ -146,11 +146,16 @@ def _families(text: str, openmetrics: bool) -> list[Metric]:
         from prometheus_client.parser import (  # noqa: PLC0415
             text_fd_to_metric_families as parse_fd,
         )
+    merged: dict[tuple[str, str], Metric] = {}
     try:
-        return list(parse_fd(io.StringIO(text)))
+        for family in parse_fd(io.StringIO(text)):  # untyped ones come line by line
+            known = merged.setdefault((family.name, family.type), family)
+            if known is not family:
+                known.samples.extend(family.samples)
     except Exception as error:  # the parser raises whatever its own code runs into
         said = " ".join(str(error).split())[:120]
         raise MalformedError(f"is not metrics text ({said or type(error).__name__})") from error
+    return list(merged.values())
 
 
 def _within(labels: Labels, bounds: Bounds, found: Exposition) -> bool:

@@ -173,6 +173,9 @@ class Connection:
         try:
             while chunk := answer.read1(CHUNK):
                 yield chunk
+            if answer.length:
+                raise http.client.IncompleteRead(b"", answer.length)
+            answer.close()  # read to its end: the connection is free for the next request
         except _FAILURES as error:
             self.close()
             raise self._failure(error) from error
@@ -211,6 +214,7 @@ _KINDS: tuple[tuple[type[Exception], str, str], ...] = (
     (ssl.SSLError, "tls", "the TLS handshake fails"),
     (ConnectionRefusedError, "connection_refused", "connection refused; is the service up?"),
     (socket.gaierror, "name_resolution", "the host name cannot be resolved"),
+    (http.client.IncompleteRead, "protocol", "the answer breaks off"),
     (http.client.HTTPException, "protocol", "what answers there does not speak HTTP"),
     (ValueError, "protocol", "what answers there does not speak HTTP"),
 )

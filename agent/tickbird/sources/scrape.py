@@ -132,8 +132,8 @@ def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
         if inflate.eof:
             raise MalformedError("goes on after the end of its gzip")
         taken += len(chunk)
-        data = chunk
-        while data and not inflate.eof:
+        data, more = chunk, True
+        while more and not inflate.eof:
             try:
                 out = inflate.decompress(data, CHUNK)
             except _GZIP_ERROR as error:
@@ -143,6 +143,7 @@ def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
                 raise MalformedError("is a compression bomb")
             yield out
             data = inflate.unconsumed_tail
+            more = bool(data) or len(out) == CHUNK
     if inflate.unused_data:
         raise MalformedError("goes on after the end of its gzip")
     if not inflate.eof:
