@@ -20,7 +20,7 @@ _LEFT_OPEN = 1.0
 """Seconds that pipes may stay open after the service has ended: a grandchild may hold them."""
 
 
-class CannotStart(TickbirdError):
+class StartError(TickbirdError):
     """The command cannot be run; exit codes as a shell's: 127 not found, 126 not allowed."""
 
     def __init__(self, message: str, remedy: str, code: int) -> None:
@@ -53,7 +53,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Raises :class:`CannotStart`."""
+        """Raises :class:`StartError`."""
         program = self._command[0]
         try:
             self._process = subprocess.Popen(
@@ -66,12 +66,12 @@ class Child:
                 preexec_fn=self._restore_mask(),  # noqa: PLW1509 - no thread runs yet
             )
         except (FileNotFoundError, NotADirectoryError):
-            raise CannotStart(
+            raise StartError(
                 f"{program}: command not found", "check its spelling and PATH", 127
             ) from None
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "not a command"
-            raise CannotStart(f"{program}: {why}", "see that it is a program", 126) from None
+            raise StartError(f"{program}: {why}", "see that it is a program", 126) from None
         pipes = (self._process.stdout, self._process.stderr)
         for pipe, stream, tee in zip(pipes, self._streams, self._tees, strict=True):
             assert pipe is not None

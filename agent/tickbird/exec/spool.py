@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -27,24 +28,26 @@ class Spool:
         self.limit = limit
         self._size = 0
         self._looked = -1.0
+        self._lock = threading.Lock()  # the two streams have a thread each
 
     @property
     def segment(self) -> int:
         """Bytes at which a stream goes on in its next segment."""
         return min(SEGMENT, max(1, self.limit // 4))
 
-    def room(self, wanted: int) -> bool:
-        """Whether ``wanted`` more bytes fit; counts them as used if so. The agent removes
-        segments meanwhile, so when they seem not to fit the folder is looked at again."""
-        now = time.monotonic()
-        if self._looked < 0 or (
-            self._size + wanted > self.limit and now - self._looked > _LOOK_AGAIN
-        ):
-            self._size, self._looked = self._measure(), now
-        if self._size + wanted > self.limit:
-            return False
-        self._size += wanted
-        return True
+    def take(self, wanted: int, spare: int = 0) -> bool:
+        """Whether ``wanted`` more bytes fit with ``spare`` left over; counts them as used if so.
+        The agent removes segments meanwhile, so when they seem not to fit the folder is looked at
+        again."""
+        with self._lock:
+            now = time.monotonic()
+            full = self._size + wanted + spare > self.limit
+            if self._looked < 0 or (full and now - self._looked > _LOOK_AGAIN):
+                self._size, self._looked = self._measure(), now
+            if self._size + wanted + spare > self.limit:
+                return False
+            self._size += wanted
+            return True
 
     def next_number(self, stream: str) -> int:
         """One more than the highest segment that an earlier run has left."""
@@ -56,14 +59,18 @@ class Spool:
         return max(numbers, default=0) + 1
 
     def _measure(self) -> int:
-        total = 0
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                try:
-                    total += entry.stat().st_size
-                except FileNotFoundError:
-                    continue  # the agent removed it between the two calls
-        return total
+        try:
+            with os.scandir(self.folder) as entries:
+                return sum(_size_of(entry) for entry in entries)
+        except OSError:
+            return self.limit  # where nothing can be seen, nothing can be kept
+
+
+def _size_of(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return 0  # the agent removed it between the two calls
 
 
 class Stream:
@@ -89,8 +96,9 @@ class Stream:
             data = self._resume(data)
         while data:
             part, data = self._cut(data)
-            if not self._append(part):
-                self._skip(part + data)
+            if unwritten := self._append(part):
+                self._skipping = True
+                self.not_spooled += (unwritten + data).count(b"\n")
                 return
 
     def close(self) -> None:
@@ -111,25 +119,24 @@ class Stream:
         hard = free + self._spool.segment
         return data[:hard], data[hard:]
 
-    def _append(self, data: bytes) -> bool:
-        if not self._spool.room(len(data)):
-            return False
+    def _append(self, data: bytes, spare: int = 0) -> bytes:
+        """Returns what could not be written."""
+        if not self._spool.take(len(data), spare):
+            return data
         try:
             if self._file < 0:
                 self._open()
-            rest = memoryview(data)
-            while rest:
-                count = os.write(self._file, rest)
+            while data:
+                count = os.write(self._file, data)
                 self._written += count
-                self._mid_line = rest[count - 1] != 10
-                rest = rest[count:]
+                self._mid_line = data[count - 1] != 10
+                data = data[count:]
         except OSError:
-            return False
-        if self._written >= self._spool.segment and not (
-            self._mid_line and self._written < 2 * self._spool.segment
-        ):
+            return data
+        segment = self._spool.segment
+        if self._written >= (2 * segment if self._mid_line else segment):
             self._shut()
-        return True
+        return b""
 
     def _open(self) -> None:
         path = self._spool.folder / f"{self._name}-{self._number:06}.log"
@@ -145,10 +152,6 @@ class Stream:
         self._file = -1
         self._written = 0
 
-    def _skip(self, data: bytes) -> None:
-        self._skipping = True
-        self.not_spooled += data.count(b"\n")
-
     def _resume(self, data: bytes) -> bytes:
         """What is left of ``data`` to keep: from the next whole line on, once there is room for
         the marker; nothing before that."""
@@ -156,18 +159,19 @@ class Stream:
         if not end:
             return b""
         self.not_spooled += 1
-        if self._mark():
+        # Room for a few lines only would mean a marker after every few lines.
+        if self._mark(spare=self._spool.segment):
             self._skipping = False
             return data[end:]
         self.not_spooled += data.count(b"\n", end)
         return b""
 
-    def _mark(self) -> bool:
+    def _mark(self, spare: int = 0) -> bool:
         lines = self.not_spooled - self._reported
         text = f"tickbird: {lines} lines of {self._name} were not kept: the spool was full"
         marker = json.dumps({"level": "warn", "message": text, "tickbird.not_spooled": lines})
         torn = b"\n" if self._mid_line else b""
-        if not self._append(torn + marker.encode() + b"\n"):
+        if self._append(torn + marker.encode() + b"\n", spare):
             return False
         self._reported = self.not_spooled
         return True

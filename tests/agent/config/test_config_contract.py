@@ -157,10 +157,10 @@ def fits(value: object, node: dict, root: dict) -> bool:
         return fits(value, root["$defs"][node["$ref"].split("/")[-1]], root)
     if choices := node.get("anyOf") or node.get("oneOf"):
         return any(fits(value, one, root) for one in choices)
-    if "enum" in node:
-        return value in node["enum"]
-    wanted = node["type"] if isinstance(node["type"], list) else [node["type"]]
-    if not any(isinstance(value, TYPES[one]) for one in wanted):
+    wanted = node.get("type", "string")
+    wanted = wanted if isinstance(wanted, list) else [wanted]
+    right_type = any(isinstance(value, TYPES[one]) for one in wanted)
+    if not right_type or value not in node.get("enum", [value]):
         return False
     if isinstance(value, list):
         return all(fits(one, node["items"], root) for one in value)
@@ -227,9 +227,10 @@ def test_the_printed_example_passes_the_check(tickbird, tmp_path: Path) -> None:
 
 
 TEXT = st.text(st.characters(codec=None), max_size=200)
-WORDS = st.sampled_from(
-    [*"{}[]&*!|>-?:#\n'\"~", *["instance", "collector", "endpoint", "targets", "match", "logs", "http", "none"]]
-    + ["{}", "${env:", "${file:/", "10s", "1GiB", "99%", "true", "null", "<<", ": ", "- "]
+WORDS = st.one_of(
+    st.sampled_from(sorted(describe.EXAMPLE.split())),
+    st.sampled_from("{}[]&*!|>-?:#\n'\"~"),
+    st.sampled_from(["${env:", "${file:/", "<<", "null", "- ", ": "]),
 )
 
 
