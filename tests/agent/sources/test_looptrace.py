@@ -167,7 +167,7 @@ def test_a_stall_is_seen_while_it_lasts_and_ends_as_the_same_one(traced, service
     service = services("node", [900])
     source = open_source(target(pid=service.pid, runtime="node"), context())
     service.start()
-    items = read_for(source, lambda items: ended(items))
+    items = read_for(source, ended)
     source.close()
     ongoing = [one for one in items if isinstance(one, Stall) and one.ongoing]
     assert len(ongoing) >= 5
@@ -204,7 +204,7 @@ def test_the_loop_is_found_in_another_thread_than_the_main_one(traced, services)
         assert time.monotonic() < end
     source = open_source(target(pid=service.pid, runtime="asyncio"), context())
     service.start()
-    (stall,) = ended(read_for(source, lambda items: ended(items)))
+    (stall,) = ended(read_for(source, ended))
     source.close()
     assert stall.duration == pytest.approx(service.truth()[0], abs=0.02)
 

@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -105,15 +106,19 @@ def test_what_was_written_to_storage_and_waiting_for_a_cpu_are_counters(child, t
     assert after[switches] > before[switches]
 
 
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def test_an_ended_process_is_gone_and_its_files_are_let_go(child):
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = open_descriptors()
     source = open_source(target(pid=child.pid), context())
     child.end()
     with pytest.raises(TargetGone):
         source.read()
     source.close()
     source.close()
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert open_descriptors() <= descriptors
 
 
 def test_a_reused_pid_is_not_the_process_that_was_meant(child):
