@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ...clock import Clock, Deadline
-from .client import Client, Reply, Signal, Verdict
+from .answer import Reply, Verdict
+from .client import Client, Signal
 
 if TYPE_CHECKING:
     from ...config import CollectorConfig

@@ -19,9 +19,14 @@ from fixtures.logs.collector import OK, Answer, FakeCollector, refusing
 from tickbird.clock import SystemClock
 from tickbird.config import CollectorConfig, Secret, TlsConfig
 from tickbird.model import LogRecord
-from tickbird.sinks.otlp.client import MAX_DETAIL, Client, Verdict, classify, retry_after
+from tickbird.sinks.otlp.answer import MAX_DETAIL, Verdict, classify, retry_after
+from tickbird.sinks.otlp.client import Client
 from tickbird.sinks.otlp.logs import LogEncoder, request
 
+OPENSSL = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout key.pem -out cert.pem "
+    "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+)
 BODY = request(b"", [LogEncoder().encode(LogRecord("hello"))])
 OTLP = {"content-type": "application/x-protobuf"}
 
@@ -232,7 +237,7 @@ def test_no_answer_makes_it_raise(status: int, body: bytes, kind: str) -> None:
 def test_a_certificate_that_nobody_vouches_for_is_not_accepted(tmp_path: Path) -> None:
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        OPENSSL.split(),
         cwd=tmp_path,
         check=True,
         capture_output=True,

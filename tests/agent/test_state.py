@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tickbird.errors import CannotCreate
+from tickbird.state import State
+
+DOCUMENT = {"version": 1, "files": {"shop": [1, 2, 3]}}
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    opened = State(tmp_path / "state")
+    yield opened
+    opened.close()
+
+
+def again(state: State) -> State:
+    state.close()
+    return State(state.folder)
+
+
+def test_a_second_agent_is_refused_with_the_pid_of_the_first(state: State) -> None:
+    with pytest.raises(CannotCreate, match=f"pid {os.getpid()}") as caught:
+        State(state.folder)
+    assert caught.value.exit_code == 73
+    assert caught.value.remedy
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, time; from tickbird.state import State;"
+        "State(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    folder = tmp_path / "state"
+    holder = subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(CannotCreate, match=f"pid {holder.pid}"):
+            State(folder)
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait(10)
+    State(folder).close()
+
+
+def test_a_place_that_is_no_folder_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotCreate) as caught:
+        State(tmp_path / "file" / "state")
+    assert "state_dir" in str(caught.value.remedy)
+
+
+def test_nobody_else_can_read_what_is_kept(state: State) -> None:
+    state.save(DOCUMENT)
+    state.save_unsent("traces", [(1, b"x")], 1000)
+    assert state.folder.stat().st_mode & 0o077 == 0
+    for path in state.folder.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_checkpoint_outlives_the_process(state: State) -> None:
+    assert state.load() == {}
+    state.save(DOCUMENT)
+    reopened = again(state)
+    assert reopened.load() == DOCUMENT
+    assert reopened.problems == []
+    reopened.close()
+
+
+def test_every_damage_of_the_newest_checkpoint_leads_to_the_one_before(state: State) -> None:
+    state.save({"n": 1})
+    state.save({"n": 2})
+    path = state.folder / "checkpoint"
+    previous = (state.folder / "checkpoint.previous").read_bytes()
+    whole = path.read_bytes()
+    cut = [whole[:length] for length in range(len(whole) - 1)]
+    flipped = [
+        whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :]
+        for at in range(len(whole) - 1)
+        for bit in (1, 128)
+    ]
+    for damaged in [b"", b"\0" * 100, *cut, *flipped]:
+        path.write_bytes(damaged)
+        (state.folder / "checkpoint.previous").write_bytes(previous)
+        state.problems.clear()
+        assert state.load() == {"n": 1}
+        assert len(state.problems) == 1
+        for bad in state.folder.glob("*.bad-*"):
+            bad.unlink()
+
+
+def test_with_both_generations_damaged_it_starts_over_and_says_so(state: State) -> None:
+    state.save({"n": 1})
+    state.save({"n": 2})
+    (state.folder / "checkpoint").write_bytes(b"")
+    (state.folder / "checkpoint.previous").write_bytes(b"")
+    assert state.load() == {}
+    assert len(state.problems) == 2
+    assert (state.folder / "checkpoint.bad-1").exists()
+
+
+def test_a_save_that_was_broken_off_leaves_the_one_before(state: State) -> None:
+    state.save({"n": 1})
+    (state.folder / "checkpoint.new").write_bytes(b"half")
+    assert state.load() == {"n": 1}
+    state.save({"n": 2})
+    assert state.load() == {"n": 2}
+
+
+def test_attempts_are_known_again_and_torn_ones_left_out(state: State) -> None:
+    state.note_attempt("a" * 16, 100)
+    state.note_attempt("b" * 16, 200)
+    state.note_attempt("a" * 16, 150)
+    reopened = again(state)
+    assert reopened.attempts() == {"a" * 16: 150, "b" * 16: 200}
+    with (reopened.folder / "attempts").open("r+b") as file:
+        file.seek(20)
+        file.write(b"\xff")
+        file.seek(0, 2)
+        file.write(b"torn")
+    assert reopened.attempts() == {"b" * 16: 200}
+    reopened.keep_attempts({"b" * 16: 200})
+    assert (reopened.folder / "attempts").stat().st_size == 32
+    reopened.close()
+
+
+def test_unsent_bodies_come_back_once_in_order(state: State) -> None:
+    bodies = [(n, f"body {n}".encode()) for n in range(1, 12)]
+    assert state.save_unsent("traces", bodies, 10_000) == (66, 0)
+    state.save_unsent("metrics", [(1, b"m")], 10_000)
+    assert list(state.take_unsent("traces")) == bodies
+    assert list(state.take_unsent("traces")) == []
+    assert list(state.take_unsent("metrics")) == [(1, b"m")]
+
+
+def test_a_body_that_nobody_took_stays(state: State) -> None:
+    state.save_unsent("traces", [(1, b"one"), (1, b"two")], 10_000)
+    taking = state.take_unsent("traces")
+    assert next(taking) == (1, b"one")
+    taking.close()
+    assert list(state.take_unsent("traces")) == [(1, b"one"), (1, b"two")]
+
+
+def test_unsent_bodies_are_bounded_and_what_is_lost_is_counted(state: State) -> None:
+    kept, lost = state.save_unsent("traces", [(5, b"x" * 400)] * 10, 1000)
+    assert (kept, lost) == (10, 40)
+    assert state.save_unsent("traces", [(5, b"x" * 400)], 1000) == (0, 5)
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", None])
+def test_a_damaged_body_is_set_aside_and_the_others_go_on(
+    state: State, damage: bytes | None
+) -> None:
+    state.save_unsent("traces", [(1, b"one"), (2, b"two"), (3, b"three")], 10_000)
+    path = sorted((state.folder / "unsent").iterdir())[1]
+    path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
+    assert list(state.take_unsent("traces")) == [(1, b"one"), (3, b"three")]
+    assert len(state.problems) == 1
