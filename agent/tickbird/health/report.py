@@ -17,6 +17,8 @@ SCHEMA = 1
 
 EXIT_CODES = {Status.OK: 0, Status.WARN: 1, Status.FAIL: 2, Status.UNKNOWN: 3}
 _SEVERITY = (Status.OK, Status.UNKNOWN, Status.WARN, Status.FAIL)
+EXACT = 0.002
+"""Seconds: a method whose error is at most this is called exact."""
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 Document = dict[str, Any]
@@ -169,7 +171,7 @@ def _entry(subject: Subject, limits: Limits) -> Document:
 def _loop(loop: Loop, view: TargetView, limits: Limits) -> Document:
     return {
         "method": loop.method,
-        "exact": loop.method in ("trace", "probe", "attach"),
+        "exact": loop.error is not None and loop.error <= EXACT,
         "error_seconds": loop.error,
         "delay_seconds": {
             "min": loop.min,

@@ -54,6 +54,6 @@ def checks() -> tuple[Check | AgentCheck, ...]:
     return tuple(found)
 
 
-def runbook(check: str) -> str:
-    """Address of a check's heading in the runbook."""
-    return f"{RUNBOOK}#{check.replace('_', '-')}"
+def runbook(heading: str) -> str:
+    """Address of a heading in the runbook; a check that has an alert shares the alert's."""
+    return f"{RUNBOOK}#{heading.lower()}"

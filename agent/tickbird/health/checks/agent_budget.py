@@ -27,7 +27,7 @@ def judge(agent: AgentUse) -> Finding | None:
         "Watch fewer targets or log files with one agent, or raise budget in its configuration."
         if over
         else "",
-        runbook("agent_budget") if over else "",
+        runbook("AgentBudget") if over else "",
     )
 
 

@@ -19,7 +19,7 @@ def judge(agent: AgentUse) -> Finding | None:
         None,
         {"problems": list(agent.problems)},
         "Each line says what to do; the rest is watched meanwhile.",
-        runbook("agent_problems"),
+        runbook("AgentProblems"),
     )
 
 

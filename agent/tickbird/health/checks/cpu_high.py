@@ -31,7 +31,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
         f"Profile it to see where the time goes; then add workers or instances.{ceiling}"
         if high
         else "",
-        runbook("cpu_high") if high else "",
+        runbook("CpuHigh") if high else "",
     )
 
 

@@ -24,7 +24,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
         {"open": int(used), "limit": int(limit), "ratio": ratio},
         "See what is open (ls -l /proc/PID/fd): sockets never closed are a leak; if they are all "
         "in use, raise the limit (ulimit -n, LimitNOFILE=).",
-        runbook("fds"),
+        runbook("FileDescriptors"),
     )
 
 

@@ -34,7 +34,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
         {"routes": [_evidence(route) for route in failing[:10]]},
         "Read the error lines of this route and the trace of one failing request; compare the "
         "start of the errors with the last deployment and with what the route depends on.",
-        runbook("http_errors"),
+        runbook("HttpErrorRatioHigh"),
     )
 
 

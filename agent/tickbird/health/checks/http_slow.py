@@ -40,7 +40,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
         {"routes": [_evidence(route) for route in slow[:10]]},
         "Open the trace of one slow request of this route: a slow dependency shows as a long "
         "child span, the route's own work as a gap.",
-        runbook("http_slow"),
+        runbook("HttpLatencyHigh"),
     )
 
 

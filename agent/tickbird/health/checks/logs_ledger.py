@@ -44,6 +44,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:  # noqa: ARG001 -
 
 
 def _finding(subject: Subject, logs: Totals, status: Status, title: str, advice: str) -> Finding:
+    heading = "LogLedgerUnbalanced" if status is Status.FAIL else "LogsRefused"
     evidence = {
         "read": logs.read,
         "delivered": logs.delivered,
@@ -51,9 +52,7 @@ def _finding(subject: Subject, logs: Totals, status: Status, title: str, advice:
         "dropped": dict(logs.dropped),
         "queued": logs.queued,
     }
-    return Finding(
-        "logs_ledger", status, title, subject.name, evidence, advice, runbook("logs_ledger")
-    )
+    return Finding("logs_ledger", status, title, subject.name, evidence, advice, runbook(heading))
 
 
 CHECK = Check("logs_ledger", judge)

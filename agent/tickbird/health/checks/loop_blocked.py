@@ -41,7 +41,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
             "culprit": dict(worst.culprit) if worst.culprit else None,
         },
         _advice(worst),
-        runbook("loop_blocked"),
+        runbook("EventLoopBlocked"),
     )
 
 

@@ -30,7 +30,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:  # noqa: ARG001 -
         {"runtime": view.target.runtime, "method": view.method, "reason": reason},
         "Start the service by tickbird exec -- COMMAND: it brings its own probe and needs no "
         "privilege.",
-        runbook("loop_unmeasured"),
+        runbook("LoopUnmeasured"),
     )
 
 

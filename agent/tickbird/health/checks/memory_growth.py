@@ -57,7 +57,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
         },
         "Take two heap snapshots (Node) or tracemalloc snapshots (Python) a minute apart and "
         "compare: look for caches without a bound, listeners and timers that are never removed.",
-        runbook("memory_growth"),
+        runbook("MemoryGrowth"),
     )
 
 

@@ -39,7 +39,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:  # noqa: ARG001 -
         evidence,
         "Read its last log lines and what its supervisor says of the exit code (137: killed, "
         "often for memory).",
-        runbook("target_down"),
+        runbook("TargetDown"),
     )
 
 
