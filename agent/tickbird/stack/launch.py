@@ -77,7 +77,7 @@ def start(backend: Backend, place: Site, found: Found) -> Running:
     """Write the configuration and start the process; it does not answer yet."""
     for folder in folders_of(backend, place):
         private_folder(folder)
-    _write_config(place)
+    write_config(place)
     process = processes.start(
         [str(found.program), *backend.command(place)],
         folder=place.data(backend.name),
@@ -87,7 +87,7 @@ def start(backend: Backend, place: Site, found: Found) -> Running:
     return Running(process, str(found.program), found.version)
 
 
-def _write_config(place: Site) -> None:
+def write_config(place: Site) -> None:
     """The committed files, copied; Prometheus expands no variables, so its addresses are put in."""
     root = bundle()
     for source in (

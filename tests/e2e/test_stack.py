@@ -1,0 +1,142 @@
+"""`tickbird stack` by its command line, with the real backends."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from backends import Stack, free_ports, programs
+from tickbird.stack import ask
+from tickbird.stack.backends import BACKENDS
+from tickbird.stack.site import Site
+
+NAMES = {backend.name for backend in BACKENDS}
+
+
+def _cli(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tickbird", "stack", *arguments],
+        env={**os.environ, "TICKBIRD_STACK_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def _status(home: Path, name: str) -> dict:
+    return json.loads(_cli(home, "status", "--native", "--json", "--name", name).stdout)
+
+
+@pytest.mark.backends
+def test_a_stack_comes_up_heals_and_goes_without_leaving_a_process(tmp_path: Path) -> None:
+    programs()
+    ports = ("--native", "--ports-from", str(free_ports().otlp_grpc))
+    try:
+        up = _cli(tmp_path, "up", "--name", "own", *ports)
+        assert up.returncode == 0, up.stderr
+        for backend in BACKENDS:
+            assert f"{backend.title} " in up.stderr, "progress names each backend"
+        first = {row["name"]: row for row in _status(tmp_path, "own")["backends"]}
+        assert set(first) == NAMES
+        assert all(row["up"] and row["version"] and row["memory_bytes"] for row in first.values())
+        assert stat.S_IMODE((tmp_path / "own" / "stack.json").stat().st_mode) == 0o600
+
+        psutil.Process(first["jaeger"]["pid"]).kill()
+        psutil.wait_procs([psutil.Process(first["jaeger"]["pid"])], timeout=10)
+        broken = _cli(tmp_path, "status", "--native", "--name", "own")
+        assert broken.returncode == 2
+        assert "down jaeger" in broken.stdout
+
+        again = _cli(tmp_path, "up", "--name", "own", "--native")
+        assert again.returncode == 0, again.stderr
+        second = {row["name"]: row for row in _status(tmp_path, "own")["backends"]}
+        kept = {name for name in NAMES if first[name]["pid"] == second[name]["pid"]}
+        assert kept == NAMES - {"jaeger"}
+        assert first["jaeger"]["url"] == second["jaeger"]["url"]
+
+        third = _cli(tmp_path, "up", "--name", "own", "--native")
+        assert "up already" in third.stderr
+        assert "Loki" in _cli(tmp_path, "logs", "loki", "--name", "own").stdout
+    finally:
+        pids = [row["pid"] for row in _status(tmp_path, "own")["backends"] if row["pid"]]
+        down = _cli(tmp_path, "down", "--name", "own", "--native")
+    assert down.returncode == 0, down.stderr
+    assert len(pids) == 5
+    assert not [pid for pid in pids if _runs(pid)]
+    assert not (tmp_path / "current.json").exists()
+    assert _cli(tmp_path, "status", "--native", "--name", "own").returncode == 2
+    assert "is not up" in _cli(tmp_path, "down", "--native", "--name", "own").stdout
+
+
+@pytest.mark.e2e
+def test_a_taken_port_exits_73_names_the_holder_and_says_how_to_move(tmp_path: Path) -> None:
+    ports = free_ports()
+    with socket.create_server(("127.0.0.1", ports.loki)):
+        done = _cli(tmp_path, "up", "--native", "--ports-from", str(ports.otlp_grpc))
+    assert done.returncode == 73
+    assert f"{ports.loki} (Loki" in done.stderr
+    assert "--ports-from" in done.stderr
+    assert not (tmp_path / "default" / "stack.json").exists()
+
+
+@pytest.mark.e2e
+def test_wrong_use_is_told_as_such(tmp_path: Path) -> None:
+    assert _cli(tmp_path, "up", "--native", "--ports-from", "80").returncode == 64
+    assert _cli(tmp_path, "down", "--native", "--name", "../x").returncode == 64
+    assert _cli(tmp_path, "logs", "graphite").returncode == 64
+
+
+@pytest.mark.backends
+def test_only_loopback_is_listened_on(stack: Stack) -> None:
+    addresses = {
+        connection.laddr.ip
+        for pid in stack.pids().values()
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+@pytest.mark.backends
+def test_prometheus_scrapes_every_backend_and_has_loaded_every_rule(stack: Stack) -> None:
+    query = {"query": "up"}
+    wanted = {"prometheus", "collector", "loki", "jaeger", "alertmanager"}
+    up: set[str] = set()
+    while not wanted <= up:  # the suite's own timeout bounds this
+        answer = ask.document(f"{stack.prometheus}/api/v1/query", query)
+        rows = answer["data"]["result"]
+        up = {row["metric"]["job"] for row in rows if row["value"][1] == "1"}
+    groups = ask.document(f"{stack.prometheus}/api/v1/rules")["data"]["groups"]
+    assert {group["name"] for group in groups} == {"loop", "requests", "agent", "stack"}
+    names = ask.document(f"{stack.prometheus}/api/v1/label/__name__/values")["data"]
+    assert {"otelcol_exporter_queue_size", "otelcol_exporter_queue_capacity"} <= set(names)
+
+
+@pytest.mark.backends
+def test_the_watchdog_reaches_alertmanager(stack: Stack) -> None:
+    alerts: list[str] = []
+    while "Watchdog" not in alerts:
+        said = json.loads(ask.text(f"{stack.alertmanager}/api/v2/alerts"))
+        alerts = [alert["labels"]["alertname"] for alert in said]
+    assert alerts.count("Watchdog") == 1
+
+
+def test_the_stack_file_is_found_by_everyone_who_asks_for_the_default(tmp_path: Path) -> None:
+    site = Site("x", tmp_path, free_ports())
+    assert site.backends().collector == f"http://127.0.0.1:{site.ports.otlp_http}"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

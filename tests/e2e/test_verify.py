@@ -1,0 +1,134 @@
+"""`tickbird verify` against the real backends, whole and broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from backends import Stack
+from tickbird.stack.canary import Canary, Door, find, send
+
+pytestmark = pytest.mark.backends
+
+
+def _verify(*arguments: str, home: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ)
+    if home is not None:
+        environment["TICKBIRD_STACK_HOME"] = home
+    return subprocess.run(
+        [sys.executable, "-m", "tickbird", "verify", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def _results(stack_says: str) -> dict[tuple[str, str], dict]:
+    signals = json.loads(stack_says)["signals"]
+    return {(row["way"], row["signal"]): row for row in signals}
+
+
+def test_each_signal_is_found_by_both_ways_and_its_time_is_told(stack: Stack) -> None:
+    done = _verify("--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = _results(done.stdout)
+    assert set(results) == {(w, s) for w in ("direct", "agent") for s in ("metric", "log", "span")}
+    assert all(row["ok"] and 0 < row["seconds"] < 30 for row in results.values())
+    assert json.loads(done.stdout)["proven"] is True
+
+
+def test_a_person_reads_a_line_per_signal_and_way(stack: Stack) -> None:
+    done = _verify()
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if line.startswith("ok ")]) == 6
+    assert lines[-1].startswith("proven: 6 of 6")
+
+
+def test_nothing_is_left_of_the_agent_that_carried_the_canary(stack: Stack) -> None:
+    before = set(Path("/tmp").glob("tickbird-verify-*"))
+    done = _verify()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(Path("/tmp").glob("tickbird-verify-*")) == before
+    left = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any("tickbird-verify-" in part for part in process.info["cmdline"] or [])
+    ]
+    assert left == []
+
+
+def test_a_killed_loki_is_named_at_once_with_what_to_do(stack: Stack) -> None:
+    stack.kill("loki")
+    try:
+        began = time.monotonic()
+        done = _verify()
+        assert done.returncode == 2
+        assert "Loki: " in done.stderr
+        assert "does not answer" in done.stderr
+        assert "tickbird stack up --native" in done.stderr
+        assert str(stack.log("loki")) in done.stderr
+        assert "not proven: no answer from loki" in done.stdout
+        assert done.stdout.count("ok ") == 4, "metric and span still arrive by both ways"
+        assert time.monotonic() - began < 20
+    finally:
+        stack.start("loki")
+    assert _verify().returncode == 0
+
+
+def test_a_dead_collector_is_named_as_the_cause_of_everything(stack: Stack) -> None:
+    stack.kill("collector")
+    try:
+        done = _verify("--json")
+        assert done.returncode == 2
+        results = _results(done.stdout)
+        assert all("Collector does not answer" in row["problem"] for row in results.values())
+    finally:
+        stack.start("collector")
+
+
+def test_what_the_collector_keeps_for_a_dead_backend_arrives_when_it_is_back(
+    stack: Stack,
+) -> None:
+    canary = Canary()
+    stack.kill("jaeger")
+    try:
+        send(canary, "span", Door(stack.collector))
+    finally:
+        stack.start("jaeger")
+    end = time.monotonic() + 60
+    while not find(canary, "span", stack.jaeger):
+        assert time.monotonic() < end, "the span was lost"
+
+
+def test_a_configuration_says_where_to_look(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "tickbird.yaml"
+    file.write_text(
+        f"collector: {{endpoint: '{stack.collector}'}}\n"
+        f"backends: {{prometheus: '{stack.prometheus}', loki: '{stack.loki}'}}\n"
+    )
+    done = _verify("--config", str(file), "--json", home=str(tmp_path))
+    results = _results(done.stdout)
+    assert results["direct", "metric"]["ok"]
+    assert results["direct", "log"]["ok"]
+    assert "backends.jaeger" in results["direct", "span"]["remedy"]
+    assert done.returncode == 2
+
+
+def test_with_no_stack_it_says_how_to_start_one(tmp_path: Path) -> None:
+    file = tmp_path / "tickbird.yaml"
+    file.write_text(
+        "collector: {endpoint: 'http://127.0.0.1:1'}\nbackends: {loki: 'http://127.0.0.1:1'}\n"
+    )
+    done = _verify("--config", str(file), home=str(tmp_path))
+    assert done.returncode == 2
+    assert "tickbird stack up --native" in done.stderr
