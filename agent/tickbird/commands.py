@@ -136,6 +136,8 @@ def _text(path: Path) -> str:
 def _command_name(command: tuple[str, ...]) -> str:
     if not command:
         return ""
+    if runtime_of("", command) == "other" and _stem(command[0]) not in _SERVERS:
+        return _stem(command[0])
     script = script_of(command)
     if _stem(script) in _SERVERS or _stem(command[0]) in _SERVERS:
         applications = (word for word in command[1:] if re.fullmatch(r"[\w.]+:\w+(\(\))?", word))
