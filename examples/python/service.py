@@ -49,7 +49,9 @@ def log_to_stdout(truth: Truth) -> None:
 def shop(truth: Truth, faults: Faults) -> Any:
     """The application, as ASGI."""
     log = structlog.get_logger()
-    app = FastAPI(openapi_url=None)
+    # FastAPI's own telemetry would count and trace every request a second time.
+    own = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+    app = FastAPI(openapi_url=None, telemetry=own)
 
     def handler(route: str) -> Callable[[Request], Awaitable[dict[str, Any]]]:
         async def handle(request: Request) -> dict[str, Any]:

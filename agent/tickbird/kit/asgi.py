@@ -22,6 +22,10 @@ class AsgiMiddleware:
     The route is the template that Starlette or FastAPI leave in the scope; with other frameworks
     it is unknown rather than the path, which would be a series per URL. The first call also
     starts the loop monitor.
+
+    Where FastAPI's own telemetry is on, spans and OpenTelemetry metrics are left to it, so that
+    no request counts twice. A service that the agent starts should turn those metrics off
+    (``FastAPI(telemetry={"metrics": False})``), since the agent gets them from the probe.
     """
 
     def __init__(self, app: Application) -> None:
@@ -40,7 +44,11 @@ class AsgiMiddleware:
             for name, value in scope["headers"]
         }
         with Exchange(
-            scope["method"], scope["path"], scope.get("scheme", "http"), headers
+            scope["method"],
+            scope["path"],
+            scope.get("scheme", "http"),
+            headers,
+            measured=_measured(scope),
         ) as exchange:
             try:
                 await self._app(scope, receive, _answer(exchange, send))
@@ -59,6 +67,12 @@ def _answer(exchange: Exchange, send: Send) -> Send:
         await send(message)
 
     return answer
+
+
+def _measured(scope: Scope) -> bool:
+    """Whether FastAPI itself, around this middleware, measures the request."""
+    settings = getattr(scope.get("app"), "_telemetry", None)
+    return scope.get("fastapi.telemetry") is not None and bool(settings and settings["metrics"])
 
 
 def _route(scope: Scope) -> str | None:

@@ -40,8 +40,17 @@ class Exchange:
     template, when it is known) before it ends; an exception that passes through means 500 when
     no status was sent."""
 
-    def __init__(self, method: str, path: str, scheme: str, headers: Mapping[str, str]) -> None:
-        """``headers`` have their names in lower case."""
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        scheme: str,
+        headers: Mapping[str, str],
+        *,
+        measured: bool = False,
+    ) -> None:
+        """``headers`` have their names in lower case. ``measured``: the framework gives this
+        request's metrics to OpenTelemetry already."""
         self.route: str | None = None
         self.status = ABORTED
         self.correlation_id = context.accept(headers)
@@ -49,22 +58,31 @@ class Exchange:
         self._path = path
         self._asked = {"http.request.method": self._method, "url.scheme": scheme}
         self._headers = headers
+        self._measured = measured
         self._stack = ExitStack()
         self._span: Span | None = None
 
     def __enter__(self) -> Self:
-        self._meter = _ProbeMeter() if probe() is not None else _otel_meter()
+        self._meter = self._choose_meter()
         self._started = time.perf_counter()
-        self._meter.started(self._asked)
+        if self._meter is not None:
+            self._meter.started(self._asked)
         self._stack.callback(context.release, context.bind(self.correlation_id))
         self._span = self._open_span()
         return self
 
+    def _choose_meter(self) -> _ProbeMeter | _OtelMeter | None:
+        if probe() is not None:
+            return _ProbeMeter()
+        return None if self._measured else _otel_meter()
+
     def _open_span(self) -> Span | None:
         from opentelemetry import propagate, trace
 
-        if trace.get_current_span().is_recording():
-            return None  # other instrumentation has opened the server's span
+        current = trace.get_current_span()
+        if current.is_recording():  # other instrumentation has opened the server's span
+            current.set_attribute("correlation_id", self.correlation_id)
+            return None
         span = trace.get_tracer("tickbird.kit").start_span(
             self._method,
             context=propagate.extract(self._headers),
@@ -90,7 +108,8 @@ class Exchange:
         if isinstance(error, Exception) and self.status == ABORTED:
             self.status = 500
         outcome = Outcome(self.route, self.status, seconds, self._error_type(error))
-        self._meter.finished(self._asked, outcome)
+        if self._meter is not None:
+            self._meter.finished(self._asked, outcome)
         if self._span is not None:
             self._close_span(self._span, error, outcome)
         self._stack.close()

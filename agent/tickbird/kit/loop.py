@@ -9,48 +9,61 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .exchange import probe
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+    from opentelemetry.metrics import CallbackOptions, Observation
 
     from ..runtimes.python.tickbird_measure import LoopMonitor
 
 STALL_THRESHOLD = 0.1
 
 
-def watch_loop(meter: Meter | None = None) -> bool:
+def watch_loop() -> bool:
     """Measure the running loop and publish ``asyncio.eventloop.*``; False when the agent's probe
-    measures it already. Call it once, in a coroutine."""
+    measures it already. One loop of a process is measured at a time; call it in a coroutine, as
+    often as you like."""
     if probe() is not None:
         return False
-    from opentelemetry import metrics
-
-    from ..runtimes.python.tickbird_measure import open_monitor
-
-    monitor = open_monitor(asyncio.get_running_loop(), STALL_THRESHOLD)
-    _publish(_Windows(monitor), meter or metrics.get_meter("tickbird.kit"))
+    _windows().watch(asyncio.get_running_loop())
     return True
+
+
+@cache
+def _windows() -> _Windows:
+    windows = _Windows()
+    _publish(windows)
+    return windows
 
 
 class _Windows:
     """The window between two collections, shared by all instruments of one collection."""
 
-    def __init__(self, monitor: LoopMonitor) -> None:
-        self._monitor = monitor
+    def __init__(self) -> None:
+        self._monitor: LoopMonitor | None = None
         self._lock = threading.Lock()
         self._taken = float("-inf")
         self._loop: dict[str, Any] = {}
         self._time = {"active": 0.0, "idle": 0.0}
 
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Measure ``loop`` from now on, unless the one before still runs."""
+        from ..runtimes.python.tickbird_measure import open_monitor
+
+        with self._lock:
+            if self._monitor is None or not self._monitor.loop.is_running():
+                self._monitor = open_monitor(loop, STALL_THRESHOLD)
+
     def read(self) -> tuple[dict[str, Any], dict[str, float]]:
         """The last window's loop values, and the running totals of seconds by state."""
         with self._lock:
+            monitor = self._monitor
             # A second in the past is another collection: instruments are read at once.
-            if time.monotonic() - self._taken > 1 and self._monitor.measured:
-                self._loop = self._monitor.take()["loop"]
+            if monitor and monitor.measured and time.monotonic() - self._taken > 1:
+                self._loop = monitor.take()["loop"]
                 self._taken = time.monotonic()
                 for state in self._time:
                     self._time[state] += self._loop[state]
@@ -68,11 +81,12 @@ def quantile(hist: Mapping[int, int], bounds: tuple[float, ...], q: float, most:
     return most
 
 
-def _publish(windows: _Windows, meter: Meter) -> None:
-    from opentelemetry.metrics import Observation
+def _publish(windows: _Windows) -> None:
+    from opentelemetry.metrics import Observation, get_meter
 
     from ..runtimes.python.tickbird_measure import read_bounds
 
+    meter = get_meter("tickbird.kit")
     bounds = tuple(read_bounds())
     values = {
         "min": lambda loop: loop["min"],
