@@ -55,7 +55,7 @@ class Matcher:
         return [
             one
             for one in self._table.descendants(lead.pid)
-            if not one.zombie and self._of_family(lead, one, shared)
+            if one.pid not in self._own and not one.zombie and self._of_family(lead, one, shared)
         ]
 
     def heads(self, found: Iterable[Process]) -> list[Process]:
