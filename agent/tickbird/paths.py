@@ -28,8 +28,11 @@ def cache_home() -> Path:
 
 def runtime_home() -> Path:
     """Folder of the sockets of this user's agents, made with mode 0700; refuses one that another
-    user owns, since whoever owns the folder can answer in the agent's place."""
-    if os.geteuid() == 0:
+    user owns, since whoever owns the folder can answer in the agent's place. TICKBIRD_RUNTIME_DIR
+    puts it elsewhere, as containers do that share a volume."""
+    if (chosen := os.environ.get("TICKBIRD_RUNTIME_DIR", "")).startswith("/"):
+        path = Path(chosen)
+    elif os.geteuid() == 0:
         path = Path("/run/tickbird")
     elif (base := os.environ.get("XDG_RUNTIME_DIR", "")).startswith("/") and Path(base).is_dir():
         path = Path(base) / "tickbird"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ class View:
         self._agent = telemetry.agent_target(parts.config.instance)
         self._everything = Exposition()
         self._own = Exposition()
-        self._born = parts.clock.monotonic()
 
     @property
     def instance(self) -> str:
@@ -108,21 +106,19 @@ class View:
         )
 
     def _use(self) -> AgentUse:
-        """What the agent costs: its CPU over its whole life, its memory now."""
         budget = self._parts.config.budget
-        life = self._parts.clock.monotonic() - self._born
-        times = os.times()
         return AgentUse(
-            cpu=(times.user + times.system) / life if life > 10 else None,
-            memory=int(telemetry.resident_bytes()),
+            cpu=self._parts.own_cpu.utilization(),
+            memory=telemetry.resident_bytes(),
             cpu_budget=budget.cpu,
             memory_budget=budget.memory,
         )
 
     def metrics(self, own_only: bool) -> bytes:
         """Prometheus exposition: of the agent itself, or of everything it knows."""
-        own = self._own.render(self._own_series())
-        return own if own_only else own + self._everything.render(self._parts.store.series())
+        if own_only:
+            return self._own.render(self._own_series())
+        return self._everything.render([*self._own_series(), *self._parts.store.series()])
 
     def _own_series(self) -> Any:
         store = Store()

@@ -90,7 +90,8 @@ def _bind_unix(path: Path) -> socket.socket:
     except OSError as error:
         sock.close()
         raise CannotCreate(
-            f"cannot listen on {path}: {error}", "set XDG_RUNTIME_DIR to a short path that is yours"
+            f"cannot listen on {path}: {error}",
+            "set TICKBIRD_RUNTIME_DIR to a short path that is yours",
         ) from error
     return sock
 

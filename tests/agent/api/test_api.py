@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from tickbird import api as api_module
 from tickbird import config
 from tickbird.api import Api
 from tickbird.api import server as server_module
@@ -55,7 +54,7 @@ def facts() -> Facts:
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    monkeypatch.setattr(api_module, "runtime_home", lambda: folder)
+    monkeypatch.setenv("TICKBIRD_RUNTIME_DIR", str(folder))
     return folder
 
 
