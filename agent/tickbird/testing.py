@@ -6,13 +6,15 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import config
 from .clock import Clock, SystemClock
 from .linux import perf, proc
-from .model import Identity, Target
-from .sources import Context
+from .model import Identity, Item, Target
+from .sources import Context, Source
 
 
 class ManualClock:
@@ -68,6 +70,21 @@ def context(text: str = "", clock: Clock | None = None) -> Context:
     parsed = config.parse(text, "test") if text else config.default()
     spec = parsed.targets[0] if parsed.targets else None
     return Context(parsed, spec, clock or SystemClock())
+
+
+def read_until(
+    source: Source, enough: Callable[[list[Item]], object], limit: float = 30.0
+) -> list[Item]:
+    """Read ``source`` every 50 ms until ``enough(items)`` is true of all that it gave; raises
+    AssertionError after ``limit`` seconds."""
+    items: list[Item] = []
+    end = time.monotonic() + limit
+    while not enough(items):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {limit} s; so far: {items}")
+        time.sleep(0.05)
+        items += source.read()
+    return items
 
 
 def tracepoint_ids() -> str | None:

@@ -62,17 +62,22 @@ class Turns:
     def feed(self, events: Iterable[perf.Event]) -> list[Stall]:
         """Take events in order; return the stalls that ended."""
         stalls = []
-        for event in events:
-            if event.left is None:
-                self._since = self._ongoing = None
+        since, active, accounted = self._since, self._active, self._accounted
+        for left, at in events:
+            if left is None:
+                since = self._ongoing = None
                 continue
-            self.seen = True
-            self._account(event.time)
-            if not event.left and self._active and self._since is not None:
-                stall = self._finish(self._since, event.time)
-                if stall:
+            if since is not None:
+                passed = max(0, at - accounted)
+                if active:
+                    self._busy += passed
+                else:
+                    self._idle += passed
+                if active and not left and (stall := self._finish(since, at)):
                     stalls.append(stall)
-            self._since, self._active = event.time, event.left
+            since, active, accounted = at, left, max(accounted, at)
+            self.seen = True
+        self._since, self._active, self._accounted = since, active, accounted
         return stalls
 
     def _account(self, now: int) -> None:

@@ -11,10 +11,9 @@ import pytest
 
 from tickbird.errors import SourceError, TargetGone
 from tickbird.linux import perf
-from tickbird.linux.perf import Event
 from tickbird.model import LoopWindow, Stall
 from tickbird.sources.looptrace import Turns, loop_thread, open_source
-from tickbird.testing import context, target, tracepoint_ids
+from tickbird.testing import context, read_until, target, tracepoint_ids
 
 MS = 1_000_000
 
@@ -125,16 +124,6 @@ def services():
         service.end()
 
 
-def read_for(source, enough, limit: float = 30.0):
-    """Read every 50 ms until ``enough(items)``."""
-    items, end = [], time.monotonic() + limit
-    while not enough(items):
-        assert time.monotonic() < end, items
-        time.sleep(0.05)
-        items += source.read()
-    return items
-
-
 def ended(items) -> list[Stall]:
     return [one for one in items if isinstance(one, Stall) and not one.ongoing]
 
@@ -152,7 +141,7 @@ def check_blocks(service: Service, runtime: str) -> None:
     source = open_source(target(pid=service.pid, runtime=runtime), context())
     began = time.time()
     service.start()
-    stalls = ended(read_for(source, lambda items: len(ended(items)) >= 6))
+    stalls = ended(read_until(source, lambda items: len(ended(items)) >= 6))
     truth = [seconds for seconds in service.truth() if seconds >= 0.1]
     source.close()
     assert len(stalls) == len(truth) == 6
@@ -167,7 +156,7 @@ def test_a_stall_is_seen_while_it_lasts_and_ends_as_the_same_one(traced, service
     service = services("node", [900])
     source = open_source(target(pid=service.pid, runtime="node"), context())
     service.start()
-    items = read_for(source, ended)
+    items = read_until(source, ended)
     source.close()
     ongoing = [one for one in items if isinstance(one, Stall) and one.ongoing]
     assert len(ongoing) >= 5
@@ -187,7 +176,7 @@ def test_windows_tell_blocked_and_waiting_time(traced, services):
     def windows(items):
         return [one for one in items if isinstance(one, LoopWindow)]
 
-    found = windows(read_for(source, lambda items: len(windows(items)) >= 2))
+    found = windows(read_until(source, lambda items: len(windows(items)) >= 2))
     source.close()
     assert found[1].start == pytest.approx(found[0].start + found[0].duration, abs=0.01)
     for window in found:
@@ -204,7 +193,7 @@ def test_the_loop_is_found_in_another_thread_than_the_main_one(traced, services)
         assert time.monotonic() < end
     source = open_source(target(pid=service.pid, runtime="asyncio"), context())
     service.start()
-    (stall,) = ended(read_for(source, ended))
+    (stall,) = ended(read_until(source, ended))
     source.close()
     assert stall.duration == pytest.approx(service.truth()[0], abs=0.02)
 
@@ -215,7 +204,7 @@ def test_a_killed_process_is_gone(traced, services):
     os.kill(service.pid, signal.SIGKILL)
     service.process.wait()
     with pytest.raises(TargetGone):
-        read_for(source, lambda items: False)
+        read_until(source, lambda items: False)
     source.close()
     source.close()
     assert source.read() == []
@@ -241,7 +230,7 @@ def turns(threshold: float = 0.1) -> Turns:
 
 def test_leaving_and_entering_makes_an_iteration_and_the_rest_is_idle():
     folded = turns()
-    folded.feed([Event(True, 10 * MS), Event(False, 30 * MS), Event(True, 90 * MS)])
+    folded.feed([(True, 10 * MS), (False, 30 * MS), (True, 90 * MS)])
     window = folded.close_window(100 * MS, 0)
     assert (window.count, window.sum, window.max) == (1, 0.02, 0.02)
     assert window.active == pytest.approx(0.03)
@@ -250,9 +239,9 @@ def test_leaving_and_entering_makes_an_iteration_and_the_rest_is_idle():
 
 def test_an_iteration_over_a_window_edge_counts_where_it_ends_its_time_where_it_passed():
     folded = turns()
-    folded.feed([Event(True, 600 * MS)])
+    folded.feed([(True, 600 * MS)])
     first = folded.close_window(1000 * MS, 0)
-    (stall,) = folded.feed([Event(False, 1100 * MS)])
+    (stall,) = folded.feed([(False, 1100 * MS)])
     second = folded.close_window(2000 * MS, 0)
     assert (first.count, first.active) == (0, pytest.approx(0.4))
     assert (second.count, second.active) == (1, pytest.approx(0.1))
@@ -262,7 +251,7 @@ def test_an_iteration_over_a_window_edge_counts_where_it_ends_its_time_where_it_
 
 def test_a_gap_in_the_records_makes_no_iteration_of_its_two_ends():
     folded = turns()
-    stalls = folded.feed([Event(True, 10 * MS), Event(None, 0), Event(False, 900 * MS)])
+    stalls = folded.feed([(True, 10 * MS), (None, 0), (False, 900 * MS)])
     assert stalls == []
     assert folded.close_window(1000 * MS, 0).count == 0
     assert folded.ongoing(2000 * MS) is None
@@ -270,16 +259,16 @@ def test_a_gap_in_the_records_makes_no_iteration_of_its_two_ends():
 
 def test_a_loop_that_waits_has_no_stall_however_long():
     folded = turns()
-    folded.feed([Event(True, 1 * MS), Event(False, 2 * MS)])
+    folded.feed([(True, 1 * MS), (False, 2 * MS)])
     assert folded.ongoing(60_000 * MS) is None
 
 
 def test_a_stall_keeps_its_start_when_the_wall_clock_steps():
     folded = turns()
-    folded.feed([Event(True, 0)])
+    folded.feed([(True, 0)])
     first = folded.ongoing(500 * MS)
     folded.close_window(1000 * MS, offset=5)
-    (last,) = folded.feed([Event(False, 1500 * MS)])
+    (last,) = folded.feed([(False, 1500 * MS)])
     assert first is not None
     assert last.start == first.start
     assert last.duration == 1.5
@@ -288,5 +277,5 @@ def test_a_stall_keeps_its_start_when_the_wall_clock_steps():
 def test_a_thread_that_was_never_in_epoll_is_told_from_an_idle_loop():
     folded = turns()
     assert not folded.seen
-    folded.feed([Event(False, 1)])
+    folded.feed([(False, 1)])
     assert folded.seen

@@ -96,7 +96,7 @@ def test_cpu_time_and_its_share_of_one_core(child):
 def test_what_was_written_to_storage_and_waiting_for_a_cpu_are_counters(child, tmp_path):
     source = open_source(target(pid=child.pid), context())
     before = values(source.read())
-    child.run(f"open({str(tmp_path / 'f')!r},'wb').write(bytes(300_000))")
+    child.run(f"open({str(tmp_path / 'f')!r},'wb').write(bytes(300_000)); time.sleep(.01)")
     after = values(source.read())
     source.close()
     written = ("process.disk.io", "write")
