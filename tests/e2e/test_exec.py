@@ -80,6 +80,11 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+def started(pid: int) -> int:
+    """Clock ticks after boot."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     config = f"state_dir: {tmp_path}/state\napi: {{listen: 127.0.0.1:0}}\n"
@@ -179,11 +184,14 @@ def test_ctrl_c_reaches_the_service_once(place: Place) -> None:
     assert os.waitstatus_to_exitcode(found[1]) == 41
 
 
-def test_the_service_starts_before_the_agent_and_at_once(place: Place) -> None:
-    code = "import os, sys; sys.stdout.write(str(os.path.exists(sys.argv[1])))"
-    written = str(place.state / "exec.yaml")
-    run = place.start(sys.executable, "-S", "-c", code, written, stdout=subprocess.PIPE)
-    assert run.communicate(timeout=30)[0] == b"False"
+def test_the_service_starts_before_its_agent(place: Place) -> None:
+    run = place.start("sleep", "60")
+    agent = started(place.agent())
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    service = next(int(pid) for pid in children if int(pid) != place.agent())
+    assert started(service) <= agent
+    run.send_signal(signal.SIGTERM)
+    run.wait(20)
 
 
 def test_standard_input_is_the_services(place: Place) -> None:

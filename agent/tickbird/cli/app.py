@@ -6,7 +6,6 @@ import importlib
 import pkgutil
 import sys
 
-import click
 import typer
 
 from .. import __version__
@@ -15,6 +14,12 @@ from . import __path__ as commands_path
 from .output import complain
 
 WRONG_USAGE = 64
+# Newer Typer carries a copy of click, so that click's own class is not the one that is raised.
+_UsageError = next(
+    kind
+    for kind in typer.BadParameter.__mro__
+    if issubclass(kind, Exception) and kind.__name__ == "UsageError"
+)
 
 
 def build() -> typer.Typer:
@@ -46,7 +51,7 @@ def _show_version(wanted: bool) -> None:
 
 
 def _options(
-    version: bool = typer.Option(  # noqa: ARG001 - read by its callback
+    version: bool = typer.Option(
         False, "--version", callback=_show_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
@@ -57,12 +62,12 @@ def main() -> int:
     """Run the command line; return the exit code of the contract in docs/cli.md."""
     try:
         code = build()(standalone_mode=False)
-    except click.exceptions.UsageError as error:
-        error.show()
+    except _UsageError as error:
+        error.show()  # type: ignore[attr-defined]
         return WRONG_USAGE
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     except TickbirdError as error:
         complain(error)

@@ -124,7 +124,7 @@ recorder:                      # the last minutes, in memory
 spool:
   size: 1GiB                   # most that output of `tickbird exec` may wait on disk
 
-budget:                        # of what can be shed or slowed; logs are paced, never shed
+budget:                        # what the agent may cost; health says when it is exceeded
   cpu: 2%                      # of one core
   memory: 64MiB
 

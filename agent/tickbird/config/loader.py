@@ -16,8 +16,12 @@ from .document import MAX_BYTES, DocumentError, Mapping, Node, Scalar, Sequence,
 from .references import has_reference, resolve
 from .schema import Config, TargetConfig
 
-NOT_YET: dict[str, str] = {"logs.multiline": "every line is a record of its own"}
-"""Keys of the contract without a function in this version, and what happens instead."""
+NOT_YET: dict[str, str] = {
+    "logs.multiline": "every line is a record of its own",
+    "targets[].loop.method=attach": "the loop is estimated from outside",
+}
+"""Keys of the contract, or single values of one, without a function in this version, and what
+happens instead."""
 
 NO_KEYS = frozenset({"warnings"})
 """Fields of the data classes that are not keys of the file."""
@@ -115,7 +119,7 @@ class _Reader:
             if key not in fields:
                 self._unknown(node.lines[key], path, key, fields)
             elif not (isinstance(value, Scalar) and value.empty):
-                self._warn(at)
+                self._warn(at, value)
                 values[key] = self._value(value, fields[key].type, at)
         for key, one in fields.items():
             if one.required and key not in node.items:
@@ -133,10 +137,13 @@ class _Reader:
         hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(fields)}"
         self._problem(line, at, f"unknown key; {hint}")
 
-    def _warn(self, path: str) -> None:
+    def _warn(self, path: str, node: Node) -> None:
         pattern = re.sub(r"\[\d+\]", "[]", path)
-        if pattern in NOT_YET:
-            self._warnings.append(f"{path} has no effect in this version: {NOT_YET[pattern]}")
+        value = f"={node.text}" if isinstance(node, Scalar) else ""
+        for suffix in ("", value):
+            if instead := NOT_YET.get(pattern + suffix):
+                told = f"{path}{suffix.replace('=', ': ')}"
+                self._warnings.append(f"{told} has no effect in this version: {instead}")
 
     def _dict(self, node: Node, kind: inspect.DictType, path: str) -> Any:
         if not isinstance(node, Mapping):
