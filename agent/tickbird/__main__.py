@@ -9,14 +9,14 @@ import sys
 def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"] and not {"-h", "--help"} & set(arguments):
-        from .cli.lean import run_lean
+        from .cli.lean import run_lean  # noqa: PLC0415 - see above
 
         sys.exit(run_lean(arguments[1:]))
     if arguments[:1] == ["exec"] and arguments[1:2] not in (["-h"], ["--help"]):
-        from .cli.exec_lean import exec_lean
+        from .cli.exec_lean import exec_lean  # noqa: PLC0415 - see above
 
         sys.exit(exec_lean(arguments[1:]))
-    from .cli.app import main as command_line
+    from .cli.app import main as command_line  # noqa: PLC0415 - see above
 
     sys.exit(command_line())
 
