@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,7 @@ class Place:
     """A folder to work in, with its state folder and configuration."""
 
     folder: Path
+    runs: list[subprocess.Popen] = field(default_factory=list)
 
     @property
     def state(self) -> Path:
@@ -53,7 +54,8 @@ class Place:
 
     def start(self, *command: str, **more) -> subprocess.Popen:
         words = [*EXEC, "-c", str(self.folder / "t.yaml"), "--name", "svc", "--", *command]
-        return subprocess.Popen(words, cwd=self.folder, **more)
+        self.runs.append(subprocess.Popen(words, cwd=self.folder, **more))
+        return self.runs[-1]
 
     def agent(self) -> int:
         """Pid of the running agent, once there is one."""
@@ -89,7 +91,12 @@ def started(pid: int) -> int:
 def place(tmp_path: Path) -> Iterator[Place]:
     config = f"state_dir: {tmp_path}/state\napi: {{listen: 127.0.0.1:0}}\n"
     (tmp_path / "t.yaml").write_text(config + "intake: {otlp_http: 127.0.0.1:0}\n")
-    yield Place(tmp_path)
+    made = Place(tmp_path)
+    yield made
+    for run in made.runs:
+        if run.poll() is None:  # only when the test failed
+            run.terminate()
+            run.wait(30)
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
