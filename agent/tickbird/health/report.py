@@ -7,10 +7,11 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from ..ledger import Totals
 from ..model import Finding, LogRecord, Stall, Status
 from ..recorder import TargetView
 from .checks import AgentCheck, AgentUse, Check, checks
-from .subject import Http, Limits, Loop, Requests, Subject, Totals, http_of, loop_of
+from .subject import Http, Limits, Loop, Requests, Subject, http_of, loop_of
 
 SCHEMA = 1
 """Rises when a key changes its meaning or leaves; new keys may come at any time."""

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ..histogram import merge, quantile
+from ..ledger import Totals
 from ..model import Stall
 from ..recorder import TargetView
 from ..recorder.window import LoopSlice, RouteKey, RouteSlice, unpack
 
 LOOP_RUNTIMES = ("node", "asyncio", "uvloop")
-
-
-class Totals(Protocol):
-    """One target's lines in the delivery ledger, in records."""
-
-    read: int
-    delivered: int
-    refused: Mapping[str, int]
-    dropped: Mapping[str, int]
-    queued: int
-    redelivered: int
-    correlated: int
 
 
 @dataclass(frozen=True, slots=True)

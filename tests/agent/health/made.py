@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tickbird import histogram
-from tickbird.health.subject import Subject, Totals, http_of, loop_of
+from tickbird.health.subject import Subject, http_of, loop_of
 from tickbird.ledger import Totals as Lines
 from tickbird.model import (
     HttpSeries,
@@ -29,7 +29,7 @@ FDS = Instrument("process.unix.file_descriptor.count", Kind.UPDOWN, "1", "Open."
 FD_LIMIT = Instrument("process.unix.file_descriptor.limit", Kind.UPDOWN, "1", "Limit.")
 MEMORY_LIMIT = Instrument("container.memory.limit", Kind.UPDOWN, "By", "Limit.")
 
-__all__ = ["Lines", "Totals"]
+__all__ = ["Lines"]
 
 
 def target(key: str = "shop", runtime: str = "node", ordinal: int | None = None) -> Target:
@@ -78,7 +78,7 @@ class History:
         """A second that ends with a snapshot of all requests."""
         self.second(HttpSnapshot("probe", 0, list(self._http.values())))
 
-    def subject(self, logs: Totals | None = None, since: float = 900.0) -> Subject:
+    def subject(self, logs: Lines | None = None, since: float = 900.0) -> Subject:
         views = self.recorder.since(since, self.now)
         (view,) = [view for view in views if view.target.key == self.target.key]
         return Subject(view, loop_of(view), http_of(view), logs)

@@ -10,7 +10,7 @@ from . import Check, runbook
 
 def judge(subject: Subject, limits: Limits) -> Finding | None:
     used, limit = subject.view.last.get("fds"), subject.view.last.get("fd_limit")
-    if used is None or not limit:
+    if used is None or limit is None or limit < 1:
         return None
     ratio = used / limit
     title = f"{subject.name}: {used:,.0f} of {limit:,.0f} file descriptors are open"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ...ledger import Totals
 from ...model import Finding, Status
 from .. import words
-from ..subject import Limits, Subject, Totals
+from ..subject import Limits, Subject
 from . import Check, runbook
 
 
