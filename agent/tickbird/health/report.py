@@ -147,7 +147,7 @@ def _entry(subject: Subject, limits: Limits) -> Document:
         "name": target.name,
         "key": target.key,
         "pid": target.pid,
-        "runtime": target.runtime,
+        "runtime": subject.runtime,
         "runtime_version": view.runtime.version if view.runtime else None,
         "started_at": target.identity.started_at if target.identity else None,
         "ended_at": view.ended_at,

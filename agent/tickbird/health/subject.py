@@ -97,6 +97,12 @@ class Subject:
         return self.view.target.key
 
     @property
+    def runtime(self) -> str:
+        """As a probe in the process tells it; else as it looks from outside, where asyncio and
+        uvloop are just python."""
+        return self.view.runtime.runtime if self.view.runtime else self.view.target.runtime
+
+    @property
     def stalls(self) -> Sequence[Stall]:
         return self.view.stalls
 

@@ -139,7 +139,7 @@ class TestHttpSlow:
         history.requests("/a", [0.08] * 300)
         history.serve()
         found = certain(http_slow.judge(history.subject(), Limits(latency={"p99": 0.05})))
-        assert "p99 objective 50 ms" in found.title
+        assert "its objective: p99 below 50 ms" in found.title
 
 
 class TestMemoryGrowth:

@@ -13,7 +13,7 @@ import pytest
 from tickbird.health import render
 from tickbird.health.checks import AgentUse
 from tickbird.health.report import build, exit_code, findings_of
-from tickbird.model import LogRecord, Sample, Stall, Status
+from tickbird.model import LogRecord, RuntimeInfo, Sample, Stall, Status
 from tickbird.recorder import Recorder
 
 from .made import RSS, T0, History, Lines, target
@@ -102,6 +102,13 @@ def test_measured_things_are_there(busy: History) -> None:
     assert entry["logs"]["read"] == 5
     assert entry["service_instance_id"] == "id-shop"
     assert entry["errors"][0]["body"] == "it broke"
+
+
+def test_a_probe_knows_its_runtime_better_than_the_process_table() -> None:
+    history = History(target(runtime="python"))
+    history.second(RuntimeInfo("uvloop", "3.11.7"))
+    (entry,) = document(history)["targets"]
+    assert (entry["runtime"], entry["runtime_version"]) == ("uvloop", "3.11.7")
 
 
 def test_an_ongoing_stall_counts_in_the_maximum() -> None:

@@ -20,7 +20,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
         return None
     used = median(recent)
     high = used >= limits.cpu
-    loop = subject.view.target.runtime in LOOP_RUNTIMES
+    loop = subject.runtime in LOOP_RUNTIMES
     ceiling = " An event loop can use one core." if loop else ""
     return Finding(
         "cpu_high",

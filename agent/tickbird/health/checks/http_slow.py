@@ -35,7 +35,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
         "http_slow",
         Status.WARN,
         f"{subject.name}: {words.route(worst.method, worst.route)} is slow: p99 "
-        f"{words.seconds(_p99(worst))}, {reasons[id(worst)]}{more}",
+        f"{words.seconds(_p99(worst))} ({reasons[id(worst)]}){more}",
         subject.name,
         {"routes": [_evidence(route) for route in slow[:10]]},
         "Open the trace of one slow request of this route: a slow dependency shows as a long "
@@ -49,14 +49,16 @@ def _reason(route: Requests, judged: Sequence[Requests], limits: Limits) -> str 
     for name, objective in limits.latency.items():
         value = route.quantile(_level(name))
         if value is not None and value >= objective:
-            return f"{name} objective {words.seconds(objective)}"
+            return f"its objective: {name} below {words.seconds(objective)}"
     others = [other for other in judged if other is not route]
     if not others:
         return None
     for level in (level for level in LEVELS if route.count * (1 - level) >= BEYOND):
         usual = median(other.quantile(level) or 0.0 for other in others)
-        if (route.quantile(level) or 0.0) >= max(limits.slow, limits.slow_ratio * usual):
-            return f"p{level * 100:g} of the other routes {words.seconds(usual)}"
+        own = route.quantile(level) or 0.0
+        if own >= max(limits.slow, limits.slow_ratio * usual):
+            much = f"p{level * 100:g} {words.seconds(own)}"
+            return f"{much} where the other routes have {words.seconds(usual)}"
     return None
 
 

@@ -13,7 +13,7 @@ PATIENCE = 3.0
 def judge(subject: Subject, limits: Limits) -> Finding | None:  # noqa: ARG001 - as every check
     view = subject.view
     identity = view.target.identity
-    if view.target.runtime not in LOOP_RUNTIMES or identity is None or subject.has_workers:
+    if subject.runtime not in LOOP_RUNTIMES or identity is None or subject.has_workers:
         return None
     if view.ended_at is not None or view.now - identity.started_at < PATIENCE:
         return None
@@ -27,7 +27,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:  # noqa: ARG001 -
         Status.UNKNOWN,
         f"{subject.name}: its event loop is not measured: {reason}",
         subject.name,
-        {"runtime": view.target.runtime, "method": view.method, "reason": reason},
+        {"runtime": subject.runtime, "method": view.method, "reason": reason},
         "Start the service by tickbird exec -- COMMAND: it brings its own probe and needs no "
         "privilege.",
         runbook("LoopUnmeasured"),
