@@ -6,7 +6,8 @@ import os
 import random
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -44,6 +45,14 @@ def free_ports() -> Ports:
         if all(_is_free(first + offset) for offset in range(needed)):
             return Ports.starting_at(first)
     raise RuntimeError("found no row of free ports")
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until ``condition()`` is true; fail the test when it never is."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not true within {seconds:.0f} s"
+        time.sleep(0.05)
 
 
 @dataclass
@@ -90,8 +99,7 @@ class Stack:
         assert known is not None
         process = known[1][name].process
         os.kill(process.pid, signal.SIGKILL)
-        while process.alive():
-            pass
+        until(lambda: not process.alive())
 
     def start(self, name: str) -> None:
         """Start it again on the same ports and data, and wait until it answers."""

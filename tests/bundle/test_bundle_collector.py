@@ -107,7 +107,6 @@ def test_prometheus_takes_late_samples_and_bounds_time_and_size() -> None:
 @pytest.fixture
 def rendered(tmp_path: Path) -> Site:
     place = Site("checked", tmp_path, Ports.starting_at(30000))
-    place.config("x").parent.mkdir()
     launch.write_config(place)
     return place
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backends import Stack, free_ports, programs
+from backends import Stack, free_ports, programs, until
 from tickbird.stack import ask
 from tickbird.stack.backends import BACKENDS
 from tickbird.stack.site import Site
@@ -65,7 +65,7 @@ def test_a_stack_comes_up_heals_and_goes_without_leaving_a_process(tmp_path: Pat
 
         third = _cli(tmp_path, "up", "--name", "own", "--native")
         assert "up already" in third.stderr
-        assert "Loki" in _cli(tmp_path, "logs", "loki", "--name", "own").stdout
+        assert "caller" in _cli(tmp_path, "logs", "loki", "--name", "own").stdout
     finally:
         pids = [row["pid"] for row in _status(tmp_path, "own")["backends"] if row["pid"]]
         down = _cli(tmp_path, "down", "--name", "own", "--native")
@@ -108,13 +108,13 @@ def test_only_loopback_is_listened_on(stack: Stack) -> None:
 
 @pytest.mark.backends
 def test_prometheus_scrapes_every_backend_and_has_loaded_every_rule(stack: Stack) -> None:
-    query = {"query": "up"}
     wanted = {"prometheus", "collector", "loki", "jaeger", "alertmanager"}
-    up: set[str] = set()
-    while not wanted <= up:  # the suite's own timeout bounds this
-        answer = ask.document(f"{stack.prometheus}/api/v1/query", query)
-        rows = answer["data"]["result"]
-        up = {row["metric"]["job"] for row in rows if row["value"][1] == "1"}
+
+    def jobs() -> set[str]:
+        answer = ask.document(f"{stack.prometheus}/api/v1/query", {"query": "up == 1"})
+        return {row["metric"]["job"] for row in answer["data"]["result"]}
+
+    until(lambda: wanted <= jobs())
     groups = ask.document(f"{stack.prometheus}/api/v1/rules")["data"]["groups"]
     assert {group["name"] for group in groups} == {"loop", "requests", "agent", "stack"}
     names = ask.document(f"{stack.prometheus}/api/v1/label/__name__/values")["data"]
@@ -123,11 +123,12 @@ def test_prometheus_scrapes_every_backend_and_has_loaded_every_rule(stack: Stack
 
 @pytest.mark.backends
 def test_the_watchdog_reaches_alertmanager(stack: Stack) -> None:
-    alerts: list[str] = []
-    while "Watchdog" not in alerts:
+    def alerts() -> list[str]:
         said = json.loads(ask.text(f"{stack.alertmanager}/api/v2/alerts"))
-        alerts = [alert["labels"]["alertname"] for alert in said]
-    assert alerts.count("Watchdog") == 1
+        return [alert["labels"]["alertname"] for alert in said]
+
+    until(lambda: "Watchdog" in alerts())
+    assert alerts().count("Watchdog") == 1
 
 
 def test_the_stack_file_is_found_by_everyone_who_asks_for_the_default(tmp_path: Path) -> None:

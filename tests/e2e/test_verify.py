@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backends import Stack
+from backends import Stack, until
 from tickbird.stack.canary import Canary, Door, find, send
 
 pytestmark = pytest.mark.backends
@@ -105,9 +105,7 @@ def test_what_the_collector_keeps_for_a_dead_backend_arrives_when_it_is_back(
         send(canary, "span", Door(stack.collector))
     finally:
         stack.start("jaeger")
-    end = time.monotonic() + 60
-    while not find(canary, "span", stack.jaeger):
-        assert time.monotonic() < end, "the span was lost"
+    until(lambda: find(canary, "span", stack.jaeger))
 
 
 def test_a_configuration_says_where_to_look(stack: Stack, tmp_path: Path) -> None:

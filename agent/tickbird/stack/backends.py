@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import Unreachable
 from . import ask
@@ -141,7 +140,3 @@ def environment_of(backend: Backend, site: Site) -> dict[str, str]:
     """What the program needs to know, on top of the caller's environment."""
     extra = {"GOMEMLIMIT": "320MiB"} if backend.name == "collector" else {}
     return {**site.environment(), **extra}
-
-
-def folders_of(backend: Backend, site: Site) -> list[Path]:
-    return [site.folder / "config", site.data(backend.name)]

@@ -13,12 +13,13 @@ import psutil
 from ..errors import CannotCreate, Unreachable
 from ..paths import bundle, private_folder
 from . import Progress, processes
-from .backends import BACKENDS, Backend, environment_of, folders_of
+from .backends import BACKENDS, Backend, environment_of
 from .build import Found
 from .processes import Process
 from .site import LOOPBACK, Site
 
 START_WITHIN = 120.0
+_PORT_PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +32,23 @@ class Running:
 
 
 def check_ports(place: Site, missing: Sequence[Backend]) -> None:
-    """CannotCreate, naming port and holder, unless every port of ``missing`` is free."""
-    taken = [
-        f"{port} ({backend.title}{_holder(port)})"
-        for backend in missing
-        for port in (getattr(place.ports, name) for name in backend.ports)
-        if not _free(port)
-    ]
-    if taken:
-        raise CannotCreate(
-            f"port {', '.join(taken)} on {LOOPBACK} is taken",
-            "stop what listens there, or move the stack: tickbird stack up --native "
-            "--name other --ports-from 20000",
-        )
+    """CannotCreate, naming port and holder, unless every port of ``missing`` is free. A killed
+    process holds its ports until its last thread is gone, hence a little patience."""
+    end = time.monotonic() + _PORT_PATIENCE
+    while taken := _taken(place, missing):
+        if time.monotonic() > end:
+            named = ", ".join(f"{port} ({title}{_holder(port)})" for port, title in taken)
+            raise CannotCreate(
+                f"port {named} on {LOOPBACK} is taken",
+                "stop what listens there, or move the stack: tickbird stack up --native "
+                "--name other --ports-from 20000",
+            )
+        time.sleep(0.1)
+
+
+def _taken(place: Site, missing: Sequence[Backend]) -> list[tuple[int, str]]:
+    wanted = [(getattr(place.ports, name), b.title) for b in missing for name in b.ports]
+    return [(port, title) for port, title in wanted if not _free(port)]
 
 
 def _free(port: int) -> bool:
@@ -74,10 +79,8 @@ def _holder(port: int) -> str:
 
 
 def start(backend: Backend, place: Site, found: Found) -> Running:
-    """Write the configuration and start the process; it does not answer yet."""
-    for folder in folders_of(backend, place):
-        private_folder(folder)
-    write_config(place)
+    """Start the process, its configuration being written; it does not answer yet."""
+    private_folder(place.data(backend.name))
     process = processes.start(
         [str(found.program), *backend.command(place)],
         folder=place.data(backend.name),
@@ -88,8 +91,10 @@ def start(backend: Backend, place: Site, found: Found) -> Running:
 
 
 def write_config(place: Site) -> None:
-    """The committed files, copied; Prometheus expands no variables, so its addresses are put in."""
+    """The committed files, copied; Prometheus expands no variables, so its addresses are put in.
+    To be done before the first backend starts: none may read a file that is being written."""
     root = bundle()
+    private_folder(place.folder / "config")
     for source in (
         root / "collector-config" / "collector.yaml",
         root / "compose" / "config" / "loki.yaml",

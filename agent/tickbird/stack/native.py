@@ -13,7 +13,7 @@ from ..paths import private_folder
 from . import Progress, processes
 from .backends import BACKENDS, Backend
 from .build import Found
-from .launch import Running, check_ports, start, wait_for_answers
+from .launch import Running, check_ports, start, wait_for_answers, write_config
 from .processes import Process
 from .site import Ports, Site, forget, read_json, remember, site, write_private
 
@@ -74,6 +74,8 @@ def up(
         missing = [backend for backend in BACKENDS if backend.name not in alive]
         check_ports(place, missing)
         programs = obtain() if missing else {}
+        if not alive:
+            write_config(place)
         started: dict[str, Running] = {}
         try:
             for backend in missing:

@@ -25,8 +25,7 @@ class Process:
 
     def alive(self) -> bool:
         """Whether this very process runs; one that has ended and is not reaped yet does not."""
-        found = self._found()
-        return found is not None and found.status() != psutil.STATUS_ZOMBIE
+        return self._found() is not None
 
     def memory(self) -> int | None:
         """Resident bytes."""
@@ -44,10 +43,9 @@ class Process:
             found = psutil.Process(self.pid)
             # The kernel counts from boot, and the time of boot moves when the clock is set.
             same = abs(found.create_time() - self.started) < 2.0
-            found.status()
+            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
         except psutil.Error:
             return None
-        return found if same else None
 
 
 def start(

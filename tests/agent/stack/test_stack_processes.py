@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from backends import until
 from tickbird.stack import processes
 from tickbird.stack.processes import Process
 
@@ -19,8 +20,7 @@ def _start(code: str, folder: Path) -> Process:
     process = processes.start(
         [sys.executable, "-c", code], folder=folder, log=log, environment=os.environ
     )
-    while "up" not in log.read_text():
-        assert process.alive()
+    until(lambda: "up" in log.read_text())
     return process
 
 
@@ -56,8 +56,7 @@ def test_one_that_ignores_the_polite_signal_is_killed_and_named(tmp_path: Path) 
 
 def test_a_process_that_ended_is_not_alive_and_stopping_it_does_nothing(tmp_path: Path) -> None:
     process = _start("print('up', flush=True); input()", tmp_path)
-    while process.alive():
-        pass
+    until(lambda: not process.alive())
     assert processes.stop([process], 1.0) == []
 
 
