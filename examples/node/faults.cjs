@@ -64,7 +64,8 @@ class Faults {
     const start = Date.now() / 1000;
     const began = performance.now();
     while (performance.now() - began < duration);
-    this.truth.blocked(start, (performance.now() - began) / 1000);
+    const blocked = (performance.now() - began) / 1000;
+    setImmediate(() => this.truth.blocked(start, blocked, (performance.now() - began) / 1000));
     this.nextBlock();
   }
 

@@ -98,7 +98,7 @@ async function stop() {
     new Promise((resolve) => setTimeout(resolve, EXIT_MILLISECONDS / 2)),
   ]);
   log('info', {}, 'stopped');
-  truth.write();
+  truth.end();
   process.exit(0);
 }
 process.on('SIGTERM', stop);

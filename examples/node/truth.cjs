@@ -13,16 +13,33 @@ class Truth {
     this.blocks = [];
     this.routes = {};
     this.logLines = 0;
+    this.ended = false;
     this.heap = { rate_bytes_per_second: 0, held_bytes: 0 };
   }
 
   start() {
-    if (this.path) setInterval(() => this.write(), 500).unref();
+    this.write();
+    if (this.path) this.writeLater();
+  }
+
+  /** Written off the loop: a slow disk would block it, and that would be in no truth file. */
+  writeLater() {
+    setTimeout(async () => {
+      await fs.promises.writeFile(`${this.path}.new`, this.text());
+      if (!this.ended) await fs.promises.rename(`${this.path}.new`, this.path);
+      if (!this.ended) this.writeLater();
+    }, 500).unref();
+  }
+
+  /** The last word; whatever is still being written gives way to it. */
+  end() {
+    this.ended = true;
     this.write();
   }
 
-  blocked(start, duration) {
-    this.blocks.push({ start, duration });
+  /** A block of the loop, and how long the turn took that it was a part of; seconds. */
+  blocked(start, duration, turn) {
+    this.blocks.push({ start, duration, turn });
   }
 
   /** One request: `status` 0 when the client went away. Durations are seconds. */
@@ -35,15 +52,18 @@ class Truth {
     if (one.durations.length < KEPT_DURATIONS) one.durations.push(Math.round(duration * 1e6) / 1e6);
   }
 
-  write() {
-    if (!this.path) return;
+  text() {
     const { seed, port, drawn, blocks, routes, logLines, heap } = this;
-    const truth = {
+    return JSON.stringify({
       seed, runtime: 'node', pid: process.pid, port, drawn, blocks, routes,
       log_lines: logLines, heap,
-    };
-    fs.writeFileSync(`${this.path}.new`, JSON.stringify(truth));
-    fs.renameSync(`${this.path}.new`, this.path);
+    });
+  }
+
+  write() {
+    if (!this.path) return;
+    fs.writeFileSync(`${this.path}.last`, this.text());
+    fs.renameSync(`${this.path}.last`, this.path);
   }
 }
 

@@ -55,7 +55,8 @@ class Faults:
         start, began = time.time(), time.monotonic()
         while time.monotonic() - began < duration:
             pass
-        self._truth.blocked(start, time.monotonic() - began)
+        blocked = time.monotonic() - began
+        self._loop.call_soon(lambda: self._truth.blocked(start, blocked, time.monotonic() - began))
         self._next_block()
 
     def _leak(self) -> None:

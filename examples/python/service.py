@@ -50,8 +50,10 @@ def shop(truth: Truth, faults: Faults) -> Any:
     """The application, as ASGI."""
     log = structlog.get_logger()
     # FastAPI's own telemetry would count and trace every request a second time.
-    own = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
-    app = FastAPI(openapi_url=None, telemetry=own)
+    app = FastAPI(
+        openapi_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
 
     def handler(route: str) -> Callable[[Request], Awaitable[dict[str, Any]]]:
         async def handle(request: Request) -> dict[str, Any]:
@@ -86,8 +88,8 @@ async def serve(options: argparse.Namespace, truth: Truth, faults: Faults) -> No
     listener = socket.create_server(("127.0.0.1", options.port))
     truth.port = listener.getsockname()[1]
     truth.drawn = faults.drawn
-    truth.start()
     faults.start()
+    keeper = asyncio.create_task(truth.keep())
     config = uvicorn.Config(
         shop(truth, faults),
         access_log=False,
@@ -96,6 +98,7 @@ async def serve(options: argparse.Namespace, truth: Truth, faults: Faults) -> No
     )
     structlog.get_logger().info("listening", port=truth.port, seed=options.seed)
     await uvicorn.Server(config).serve(sockets=[listener])
+    keeper.cancel()
 
 
 def main() -> None:

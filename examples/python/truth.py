@@ -25,13 +25,17 @@ class Truth:
         self._blocks: list[dict[str, float]] = []
         self._routes: dict[str, dict[str, Any]] = {}
 
-    def start(self) -> None:
-        """Write now and again and again; call it in the running loop."""
+    async def keep(self) -> None:
+        """Write now, then again and again: off the loop, since a slow disk would block it, and
+        that would be in no truth file."""
         self.write()
-        asyncio.get_running_loop().call_later(INTERVAL, self.start)
+        while True:
+            await asyncio.sleep(INTERVAL)
+            await asyncio.to_thread(self._put, self._text())
 
-    def blocked(self, start: float, duration: float) -> None:
-        self._blocks.append({"start": start, "duration": duration})
+    def blocked(self, start: float, duration: float, turn: float) -> None:
+        """A block of the loop, and how long the turn took that it was a part of; seconds."""
+        self._blocks.append({"start": start, "duration": duration, "turn": turn})
 
     def served(self, key: str, status: int, seconds: float) -> None:
         """One request; ``status`` 0 when no answer was sent."""
@@ -50,8 +54,15 @@ class Truth:
         return line
 
     def write(self) -> None:
-        if self._path is None:
-            return
+        self._put(self._text())
+
+    def _put(self, text: str) -> None:
+        if self._path is not None:
+            new = self._path.with_name(self._path.name + ".new")
+            new.write_text(text)
+            new.replace(self._path)
+
+    def _text(self) -> str:
         truth = {
             "seed": self._seed,
             "runtime": "python",
@@ -66,9 +77,7 @@ class Truth:
                 "held_bytes": self.held_bytes,
             },
         }
-        new = self._path.with_name(self._path.name + ".new")
-        new.write_text(json.dumps(truth))
-        new.replace(self._path)
+        return json.dumps(truth)
 
 
 Scope = MutableMapping[str, Any]

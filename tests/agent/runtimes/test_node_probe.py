@@ -76,6 +76,16 @@ def test_stalls_are_what_the_service_measured_itself(node):
     assert longest == pytest.approx(max(b["duration"] for b in blocks), rel=0.1)
 
 
+def test_loading_the_modules_of_a_service_is_no_stall(node):
+    service = node("""
+        const end = Date.now() + 400;
+        while (Date.now() < end);
+        setTimeout(() => {}, 1300);
+    """)
+    service.finish()
+    assert [stall for report in service.reports for stall in report.stalls] == []
+
+
 def test_active_and_idle_time_add_up_to_the_window(node):
     service = node("setTimeout(() => {}, 2500)")
     service.finish()
