@@ -7,6 +7,7 @@ import io
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
@@ -101,11 +102,9 @@ class _Connection(BaseHTTPRequestHandler):
         headers = {name.title(): value for name, value in self.headers.items()}
         try:
             answer = self._respond(Request(self.command, self.path, headers, self._trusted))
-        except Exception:
-            self.close_connection = True
-            self._send(Answer(500, b'{"error": "the agent failed to answer; see its own log"}'))
-            self.wfile.flush()
-            raise
+        except Exception:  # whatever failed costs this request and no other
+            traceback.print_exc()
+            answer = Answer(500, b'{"error": "the agent failed to answer; see its own log"}')
         self._send(answer)
 
     def send_error(self, code: int, *_: object, **__: object) -> None:

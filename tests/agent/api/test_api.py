@@ -209,11 +209,13 @@ def test_every_answer_bears_the_security_headers(api: Api, tmp_path: Path, path:
     assert "Server" not in headers
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_defect_is_an_answer_that_tells_nothing_of_it(api: Api, tmp_path: Path) -> None:
+def test_a_defect_is_an_answer_that_tells_nothing_of_it_and_a_line_in_the_log(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     status, _, body = ask(api, "/api/v1/health?target=broken", bearer(tmp_path))
     assert status == 500
     assert b"a defect" not in body
+    assert "a defect" in capsys.readouterr().err
 
 
 def test_one_connection_serves_several_requests(api: Api) -> None:

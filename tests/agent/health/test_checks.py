@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from histories import FD_LIMIT, FDS, HEAP, MEMORY_LIMIT, RSS, T0, History, Lines, target
 from tickbird.health.checks import (
     AgentUse,
     agent_budget,
@@ -22,8 +23,6 @@ from tickbird.health.checks import (
 )
 from tickbird.health.subject import Limits
 from tickbird.model import Finding, Identity, Sample, Stall, Status, Target
-
-from .made import FD_LIMIT, FDS, HEAP, MEMORY_LIMIT, RSS, T0, History, Lines, target
 
 LIMITS = Limits()
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
+from histories import RSS, T0, History, Lines, target
 from tickbird.health import render
 from tickbird.health.checks import AgentUse
 from tickbird.health.report import build, exit_code, findings_of
 from tickbird.model import LogRecord, RuntimeInfo, Sample, Stall, Status
 from tickbird.recorder import Recorder
-
-from .made import RSS, T0, History, Lines, target
 
 DOCS = Path(__file__).parents[3] / "docs" / "json.md"
 
