@@ -7,6 +7,7 @@ taken by then stays where it is safe: log lines in their files, pushed telemetry
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class Agent:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._reload_asked = False
+        self._parent = os.getppid()
         self._threads: list[threading.Thread] = []
 
     def stop(self) -> None:
@@ -103,7 +105,7 @@ class Agent:
     def _loop(self, parts: Parts) -> None:
         refresh = Ticker(self._clock, REFRESH)
         export = Ticker(self._clock, self._config.sampling.export_interval)
-        while not self._stop.is_set():
+        while not (self._stop.is_set() or self._orphaned()):
             now = self._clock.monotonic()
             ended = parts.watches.read_due()
             if ended or refresh.is_due(now):
@@ -120,6 +122,10 @@ class Agent:
             due = min(refresh.due, export.due, parts.watches.next_due())
             self._clock.wait(self._wake, due - self._clock.monotonic())
             self._wake.clear()
+
+    def _orphaned(self) -> bool:
+        """Whether the supervisor that started this agent has gone: then nobody else ends it."""
+        return self._inherited.supervised and os.getppid() != self._parent
 
     def _read_logs(self, parts: Parts) -> None:
         while not self._stop.is_set():

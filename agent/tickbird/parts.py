@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from .api import Api
 from .clock import Clock, Deadline
@@ -25,12 +24,13 @@ from .recorder import Recorder
 from .sinks.otlp.client import Signal
 from .sinks.otlp.delivery import Lane, Payload
 from .sinks.otlp.metrics import MetricsEncoder, encode_ended
-from .sources import Context
+from .sources import Context, SourceType
 from .sources.otlp import Intake
 from .sources.probe import ProbeReceiver
 from .state import State
 from .store import Store
 from .targets import Finder, Found
+from .telemetry import OwnCpu
 from .view import View
 from .watches import Watches
 
@@ -50,7 +50,8 @@ class Inherited:
     probe: socket.socket | None = None
     probe_token: str | None = None
     intake: socket.socket | None = None
-    spool: Path | None = None
+    supervised: bool = False
+    """A supervisor started this agent, so it ends when that one has gone."""
 
 
 class Parts:
@@ -78,6 +79,8 @@ class Parts:
             self.lanes, self.store, self.watches.targets, self._record_http
         )
         self._encoder = MetricsEncoder()
+        self.own_cpu = OwnCpu()
+        self._logged: dict[str, Target] = {}
         self._ends: list[Payload] = []
         self._reported: set[str] = set()
         self._open: list[Callable[[], None]] = []
@@ -120,24 +123,26 @@ class Parts:
 
     def follow(self) -> None:
         """Look for targets, and watch exactly those that are there."""
+        self.own_cpu.look(self.clock.monotonic())
         found = self.finder.find()
         self.watches.follow(found)
         for one in found:
-            if one.spec is not None and one.spec.logs:
-                self.logs.watch(one.target, one.spec.logs, self._is_spool(one.spec.logs))
-
-    def _is_spool(self, patterns: Iterable[str]) -> bool:
-        spool = self.inherited.spool
-        return spool is not None and all(Path(p).is_relative_to(spool) for p in patterns)
+            if (
+                one.spec is not None
+                and one.first
+                and self._logged.get(one.target.name) != one.target
+            ):
+                self._logged[one.target.name] = one.target
+                self.logs.watch(one.target, one.spec.logs)
 
     def _context(self, found: Found) -> Context:
         return Context(self.config, found.spec, self.clock, self.probes)
 
     def _deliver(
-        self, target: Target, source: str, items: list[Item], samples: list[Sample]
+        self, target: Target, kind: SourceType, items: list[Item], samples: list[Sample]
     ) -> None:
         now = self.clock.time()
-        self.store.update(target, source, samples, now)
+        self.store.update(target, kind.name, samples, now, kind.whole)
         self.recorder.record(target, items, now)
 
     def _record_http(self, target: Target, snapshot: HttpSnapshot) -> None:
@@ -176,6 +181,9 @@ class Parts:
         self.config = config
         self.finder = Finder(config, self.clock)
         self.watches.close()
+        for target in self._logged.values():
+            self.logs.unwatch(target.key)
+        self._logged.clear()
         self.follow()
         return config
 

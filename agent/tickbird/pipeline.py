@@ -296,17 +296,17 @@ class LogPipeline:
         """Before a line is first sent, its generation is in a checkpoint, and how far sending
         went beside it: only so can a repeat after a kill be told."""
         if not batch.tail.saved:
-            self._journal.dirty = True
             self._save_marks()
         self._journal.note_attempt(batch.tail, batch.end)
 
     def _save_marks(self) -> bool:
-        saved = self._journal.save(
-            self._parked | {key: w.tailer.marks() for key, w in self._watched.items()}
-        )
-        for watched in self._watched.values() if saved else ():
-            for tail in watched.tailer.tails:
-                tail.saved = True
+        tails = [tail for w in self._watched.values() for tail in w.tailer.tails]
+        if not all(tail.saved for tail in tails):
+            self._journal.dirty = True
+        marks = self._parked | {key: w.tailer.marks() for key, w in self._watched.items()}
+        saved = self._journal.save(marks)
+        for tail in tails:
+            tail.saved = tail.saved or saved
         return saved
 
     def _apply_settled(self) -> None:

@@ -47,25 +47,42 @@ class Store:
         self._tables: dict[str, _Table] = {}
         self._ended: list[Series] = []
 
-    def update(self, target: Target, source: str, samples: Iterable[Sample], now: float) -> None:
-        """Take ``samples`` read at ``now``. A counter that went down began anew."""
+    def update(
+        self,
+        target: Target,
+        source: str,
+        samples: Iterable[Sample],
+        now: float,
+        whole: bool = False,
+    ) -> None:
+        """Take ``samples`` read at ``now``. A counter that went down began anew. ``whole``: this
+        is all that the source has, so a series of its that is missing has ended."""
         with self._lock:
             table = self._table(target)
             for sample in samples:
-                name = sample.instrument.name
-                if table.owners.setdefault(name, source) != source:
-                    continue
-                key = (name, sample.labels)
-                known = table.series.get(key)
-                if known is None:
-                    start = target.identity.started_at if target.identity else now
-                    table.series[key] = Series(
-                        target, sample.instrument, sample.labels, sample.value, start, now
-                    )
-                    continue
-                if _went_down(known, sample.value):
-                    known.start_time = known.time
-                known.value, known.time = sample.value, now
+                if table.owners.setdefault(sample.instrument.name, source) == source:
+                    self._take(table, sample, now)
+            if whole:
+                self._end_missing(table, source, now)
+
+    def _take(self, table: _Table, sample: Sample, now: float) -> None:
+        key = (sample.instrument.name, sample.labels)
+        known = table.series.get(key)
+        if known is None:
+            identity = table.target.identity
+            start = identity.started_at if identity else now
+            table.series[key] = Series(
+                table.target, sample.instrument, sample.labels, sample.value, start, now
+            )
+            return
+        if _went_down(known, sample.value):
+            known.start_time = known.time
+        known.value, known.time = sample.value, now
+
+    def _end_missing(self, table: _Table, source: str, now: float) -> None:
+        for key, series in list(table.series.items()):
+            if series.time != now and table.owners.get(key[0]) == source:
+                self._ended.append(table.series.pop(key))
 
     def _table(self, target: Target) -> _Table:
         """The target's table; a restarted process begins a new one, its old series being ended."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import deque
 
 from . import __version__
 from .model import Identity, Instrument, Kind, Sample, Target
@@ -119,6 +120,24 @@ def agent_target(instance: str) -> Target:
             "host.name": socket.gethostname(),
         },
     )
+
+
+class OwnCpu:
+    """CPU of this process over the last minute; start-up does not count for ever."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, float]] = deque(maxlen=60)
+
+    def look(self, now: float) -> None:
+        """Call about once a second; ``now`` is monotonic."""
+        self._looks.append((now, time.process_time()))
+
+    def utilization(self) -> float | None:
+        """Share of one core; None before there is enough to judge by."""
+        if len(self._looks) < 10:
+            return None
+        (before, used_before), (now, used) = self._looks[0], self._looks[-1]
+        return (used - used_before) / (now - before)
 
 
 def own_cost() -> list[Sample]:

@@ -19,8 +19,12 @@ LOOP_METHOD_KEPT = 5.0
 RETRY_OPEN = 30.0
 """Seconds after which a source that could not be opened is tried again."""
 
-Deliver = Callable[[Target, str, list[Item], list[Sample]], None]
+Deliver = Callable[[Target, SourceType, list[Item], list[Sample]], None]
 """Takes what a source of a target said: the items, and the series that they move."""
+
+
+def _words(error: SourceError) -> str:
+    return f"{error}; {error.remedy}" if error.remedy else str(error)
 
 
 @dataclass(slots=True)
@@ -65,7 +69,7 @@ class Watch:
         except TargetGone:
             self.gone = True
         except SourceError as error:
-            state.problem = str(error)
+            state.problem = _words(error)
             state.errors += 1
             state.ticker.advance(self.context.clock.monotonic())
         else:
@@ -95,14 +99,14 @@ class Watch:
             if state.source is None:
                 self._open(state)
             else:
-                self._deliver(name, list(state.source.read()))
-                state.problem = None
+                self._deliver(state.kind, list(state.source.read()))
+                state.problem = "; ".join(state.source.problems) or None
         except TargetGone:
             self.gone = True
         except NoData:
             state.problem = None
         except SourceError as error:
-            state.problem = str(error)
+            state.problem = _words(error)
             state.errors += 1
         finally:
             state.reading = False
@@ -110,13 +114,13 @@ class Watch:
                 state.source.close()
         return missed
 
-    def _deliver(self, name: str, items: list[Item]) -> None:
+    def _deliver(self, kind: SourceType, items: list[Item]) -> None:
         with self._lock:
             if self._closed:
                 return
             items = self._of_best_loop(items)
             samples = [sample for item in items for sample in self.meter.observe(item)]
-            self.deliver(self.target, name, items, samples)
+            self.deliver(self.target, kind, items, samples)
 
     def _of_best_loop(self, items: list[Item]) -> list[Item]:
         """Without the loop data of methods that a better one makes superfluous."""

@@ -18,6 +18,8 @@ from .watch import Deliver, Watch
 
 STALL_THRESHOLD = 0.1
 """Seconds; where the configuration says nothing else."""
+TOGETHER = 0.1
+"""Seconds by which a read may come early, so that one waking serves many targets."""
 
 
 class Watches:
@@ -71,7 +73,7 @@ class Watches:
 
     def read_due(self) -> bool:
         """Read every source that is due; return whether a target turned out to have ended."""
-        now = self._clock.monotonic()
+        now = self._clock.monotonic() + TOGETHER
         for watch in list(self._watches.values()):
             for name in watch.due(now):
                 if self._kinds[name].blocking:

@@ -20,7 +20,7 @@ from ..errors import Unreachable, UsageError
 from ..health.render import as_text, facts
 from ..paths import state_home
 from . import client
-from .output import coloured, note, paint, say, say_json
+from .output import coloured, note, say, say_json
 
 LOOK_EVERY = 5.0
 SETTLE_SECONDS = 15.0
@@ -77,7 +77,7 @@ def demo(
         say_json(report | {"demo": {"seed": seed, "folder": str(folder), "claims": proof}})
     else:
         say()
-        say(as_text(report, paint))
+        say(as_text(report, coloured))
         _show_proof(claims, folder)
         _what_next(stack)
     return 0 if all(claim.holds for claim in claims) else PROVEN_WRONG

@@ -49,7 +49,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("-c", "--config", type=Path)
     parser.add_argument("--probe-fd", type=int)
     parser.add_argument("--intake-fd", type=int)
-    parser.add_argument("--spool", type=Path)
+    parser.add_argument("--supervised", action="store_true")
     return parser.parse_args(arguments)
 
 
@@ -65,7 +65,7 @@ def _inherited(options: argparse.Namespace) -> Inherited:
         probe=socket.socket(fileno=options.probe_fd) if options.probe_fd is not None else None,
         probe_token=os.environ.pop("TICKBIRD_PROBE_TOKEN", None),
         intake=socket.socket(fileno=options.intake_fd) if options.intake_fd is not None else None,
-        spool=options.spool,
+        supervised=options.supervised,
     )
 
 

@@ -139,7 +139,7 @@ class Sidecar:
         for option, sock in zip(("--probe-fd", "--intake-fd"), self._sockets, strict=True):
             os.set_inheritable(sock.fileno(), True)
             arguments += [option, str(sock.fileno())]
-        arguments += ["--spool", str(self._folder / "spool")]
+        arguments.append("--supervised")
         log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self.pid = os.posix_spawnp(
             arguments[0],

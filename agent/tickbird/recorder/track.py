@@ -8,7 +8,17 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 
-from ..model import HttpSnapshot, Item, LogRecord, LoopWindow, RuntimeInfo, Sample, Stall, Target
+from ..model import (
+    Distribution,
+    HttpSnapshot,
+    Item,
+    LogRecord,
+    LoopWindow,
+    RuntimeInfo,
+    Sample,
+    Stall,
+    Target,
+)
 from .requests import HttpTotals
 from .window import LoopSlice, Window, join_loops, join_routes
 
@@ -120,7 +130,7 @@ class Track:
 
     def _sample(self, sample: Sample, now: float) -> None:
         name = sample.instrument.name
-        if isinstance(sample.value, tuple):
+        if isinstance(sample.value, Distribution):
             return
         if name == "process.cpu.time":
             self._cpu(sample.labels, float(sample.value), now)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +25,10 @@ class Source(Protocol):
 
     interval: float
     """Seconds between two reads."""
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What the last read could not do though it succeeded, a line each with its remedy."""
 
     def read(self) -> Iterable[Item]:
         """What there is now. May raise only ``SourceError`` (or ``NoData``, ``TargetGone``);
@@ -56,6 +60,8 @@ class SourceType:
     open: Callable[[Target, Context], Source | None]
     blocking: bool = False
     """True: ``read`` may wait for the network, so it runs on a pool of its own."""
+    whole: bool = False
+    """True: a read yields all series there are, so one that is missing has ended."""
 
 
 def source_types() -> dict[str, SourceType]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import SourceError, TargetGone
@@ -164,6 +164,8 @@ class LoopTraceSource:
     """One loop. Reads often, so that a stall is seen while it lasts; windows stay whole seconds."""
 
     interval = READ_INTERVAL
+
+    problems: Sequence[str] = ()
 
     def __init__(self, target: Target, identity: Identity, context: Context) -> None:
         """Raises SourceError with what this host lacks, TargetGone when the process ended."""

@@ -10,7 +10,7 @@ import hmac
 import socket
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -227,6 +227,7 @@ class ProbeSource:
     """The reports of one process."""
 
     interval = 1.0
+    problems: Sequence[str] = ()
 
     def __init__(self, receiver: ProbeReceiver, pid: int) -> None:
         self._receiver = receiver

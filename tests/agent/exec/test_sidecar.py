@@ -79,7 +79,7 @@ def test_the_agent_gets_its_configuration_sockets_and_token(make, tmp_path, sock
     (one,) = seen(tmp_path, 1)
     written = tmp_path / "state" / "exec.yaml"
     assert one["words"][:2] == ["-c", str(written)]
-    assert one["words"][-2:] == ["--spool", str(tmp_path / "state" / "spool")]
+    assert one["words"][-1] == "--supervised"
     assert one["ports"] == [sock.getsockname()[1] for sock in sockets]
     assert one["token"] == "t0ken"
     assert one["mask"] == []
