@@ -15,7 +15,10 @@ def _base(variable: str, fallback: str) -> Path:
 
 
 def state_home() -> Path:
-    """Default of ``state_dir``: /var/lib/tickbird as root, else the XDG state directory."""
+    """Default of ``state_dir``: TICKBIRD_STATE_DIR, else /var/lib/tickbird as root and the XDG
+    state directory as anybody else."""
+    if (given := os.environ.get("TICKBIRD_STATE_DIR", "")).startswith("/"):
+        return Path(given)
     if os.geteuid() == 0:
         return Path("/var/lib/tickbird")
     return _base("XDG_STATE_HOME", ".local/state") / "tickbird"

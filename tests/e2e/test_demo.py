@@ -15,7 +15,7 @@ SEEDS = (1, 2, 3, 4, 5)
 
 def demo(tmp_path, *options, seconds=20, environ=None):
     command = [sys.executable, "-m", "tickbird", "demo", "--for", f"{seconds}s", *options]
-    home = {"XDG_STATE_HOME": str(tmp_path)}
+    home = {"TICKBIRD_STATE_DIR": str(tmp_path)}
     return subprocess.run(
         command,
         capture_output=True,

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from .lean import run_lean
-
 
 def run(
     config: Annotated[
@@ -28,6 +26,8 @@ def run(
     SIGTERM sends what is queued (or keeps it on disk) and ends; SIGHUP reads the configuration
     again. A commented configuration: `tickbird config example`.
     """
+    from .lean import run_lean  # noqa: PLC0415 - every command would pay for the agent's imports
+
     return run_lean(["--config", str(config)] if config else [])
 
 
