@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from backends import Stack, until
+from tickbird.histogram import HTTP_BOUNDS
+from tickbird.stack import ask
 from tickbird.stack.canary import Canary, Door, find, send
 
 pytestmark = pytest.mark.backends
@@ -106,6 +108,27 @@ def test_what_the_collector_keeps_for_a_dead_backend_arrives_when_it_is_back(
     finally:
         stack.start("jaeger")
     until(lambda: find(canary, "span", stack.jaeger))
+
+
+def test_spans_become_metrics_in_seconds_with_the_bounds_of_the_conventions(stack: Stack) -> None:
+    send(Canary(), "span", Door(stack.collector))
+    query = {"query": 'traces_span_metrics_duration_seconds_bucket{service_name="tickbird-verify"}'}
+
+    def bounds() -> set[float]:
+        rows = ask.document(f"{stack.prometheus}/api/v1/query", query)["data"]["result"]
+        return {float(row["metric"]["le"]) for row in rows}
+
+    until(lambda: bounds() == {*HTTP_BOUNDS, float("inf")})
+
+
+def test_a_log_line_is_indexed_by_few_labels_and_carries_the_rest_beside(stack: Stack) -> None:
+    canary = Canary()
+    send(canary, "log", Door(stack.collector))
+    until(lambda: find(canary, "log", stack.loki))
+    answer = ask.document(f"{stack.loki}/loki/api/v1/labels")
+    allowed = {"service_name", "service_namespace", "deployment_environment_name", "host_name"}
+    assert "service_name" in answer["data"]
+    assert set(answer["data"]) - {"__stream_shard__"} <= allowed
 
 
 def test_a_configuration_says_where_to_look(stack: Stack, tmp_path: Path) -> None:

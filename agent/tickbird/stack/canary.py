@@ -24,6 +24,11 @@ SERVICE = "tickbird-verify"
 METRIC = "tickbird.verify.canary"
 _METRIC_IN_PROMETHEUS = "tickbird_verify_canary"
 _SEND_TIMEOUT = 5.0
+_EXPORTERS: dict[Signal, str] = {
+    "metric": "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "log": "opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "span": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,13 @@ class Door:
 
 def load_sdk() -> None:
     """Import what ``send`` needs, so that the first signal does not wait for it."""
-    for name in ("trace_exporter", "metric_exporter", "_log_exporter"):
-        importlib.import_module(f"opentelemetry.exporter.otlp.proto.http.{name}")
+    for name in _EXPORTERS.values():
+        importlib.import_module(name)
 
 
 def send(canary: Canary, signal: Signal, door: Door) -> None:
     """Send one signal of ``canary`` by the SDK; Unreachable unless it was accepted."""
-    with _listening() as said:
+    with _listening(signal) as said:
         accepted = _SENDERS[signal](canary, door)
     if not accepted:
         reason = f": {said[-1]}" if said else ""
@@ -72,12 +77,13 @@ def find(canary: Canary, signal: Signal, url: str) -> bool:
 
 
 @contextmanager
-def _listening() -> Iterator[list[str]]:
-    """What the SDK logs while it sends: the reason of a failure, kept off the terminal."""
+def _listening(signal: Signal) -> Iterator[list[str]]:
+    """What the SDK logs while it sends: the reason of a failure, kept off the terminal. Each
+    exporter has a logger of its own, so signals that are sent side by side stay apart."""
     said: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage()[:300])  # type: ignore[method-assign]
-    logger = logging.getLogger("opentelemetry")
+    logger = logging.getLogger(_EXPORTERS[signal])
     before, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:

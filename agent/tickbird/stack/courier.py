@@ -36,17 +36,17 @@ class Courier:
         self._collector = collector
         self._instance = instance
         self._timeout = timeout
-        self._folder = Path(tempfile.mkdtemp(prefix="tickbird-verify-"))
-        self._log = self._folder / "service.log"
+        self.folder = Path(tempfile.mkdtemp(prefix="tickbird-verify-"))
+        self._log = self.folder / "service.log"
         self._intake = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Courier:
         self._log.touch(mode=0o600)
         config, secrets = self._configuration()
-        path = self._folder / "tickbird.yaml"
+        path = self.folder / "tickbird.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        with (self._folder / "agent.log").open("wb") as output:
+        with (self.folder / "agent.log").open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tickbird", "run", "--config", str(path)],
                 env={**os.environ, **secrets},
@@ -86,7 +86,7 @@ class Courier:
 
     def last_words(self) -> str:
         """The end of what the agent wrote about itself."""
-        text = (self._folder / "agent.log").read_text(encoding="utf-8", errors="replace")
+        text = (self.folder / "agent.log").read_text(encoding="utf-8", errors="replace")
         return " | ".join(text.strip().splitlines()[-2:])[-400:]
 
     def _configuration(self) -> tuple[dict[str, object], Mapping[str, str]]:
@@ -107,7 +107,7 @@ class Courier:
         return {
             "instance": self._instance,
             "collector": collector,
-            "state_dir": str(self._folder / "state"),
+            "state_dir": str(self.folder / "state"),
             "api": {"listen": f"{LOOPBACK}:{_free_port()}"},
             "intake": {"otlp_http": f"{LOOPBACK}:{self._intake}"},
             "targets": [{"name": SERVICE, "logs": [str(self._log)]}],
@@ -136,7 +136,7 @@ class Courier:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _free_port() -> int:
