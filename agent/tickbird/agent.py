@@ -18,6 +18,7 @@ from .clock import Clock, Deadline, SystemClock, Ticker
 from .config import Config
 from .errors import TickbirdError
 from .parts import Inherited, Parts
+from .sinks.console import Console
 
 SHUTDOWN_SECONDS = 10.0
 LOG_PAUSE = 0.25
@@ -31,7 +32,8 @@ Say = Callable[[str], None]
 
 
 class Agent:
-    """``run`` returns when ``stop`` is called or a signal came; ``say`` takes lines for people."""
+    """``run`` returns when ``stop`` is called or a signal came; ``say`` takes lines for people,
+    and when ``chatty`` also one for each target every few seconds."""
 
     def __init__(
         self,
@@ -39,6 +41,8 @@ class Agent:
         inherited: Inherited,
         say: Say,
         reload: Callable[[], Config] | None = None,
+        *,
+        chatty: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -46,6 +50,7 @@ class Agent:
         self._inherited = inherited
         self._say = say
         self._reload = reload
+        self._chatty = chatty
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._reload_asked = False
@@ -105,6 +110,7 @@ class Agent:
     def _loop(self, parts: Parts) -> None:
         refresh = Ticker(self._clock, REFRESH)
         export = Ticker(self._clock, self._config.sampling.export_interval)
+        console = Console(lambda since: parts.view.report(since, None), self._say, self._clock)
         while not (self._stop.is_set() or self._orphaned()):
             now = self._clock.monotonic()
             ended = parts.watches.read_due()
@@ -116,6 +122,8 @@ class Agent:
                 parts.export_metrics()
             for problem in parts.new_problems():
                 self._say(problem)
+            if self._chatty:
+                console.poll(now)
             if self._reload_asked:
                 self._reload_asked = False
                 self._reload_into(parts)

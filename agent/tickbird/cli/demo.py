@@ -17,8 +17,9 @@ from ..demo.proof import EDGE, Claim, prove
 from ..demo.samples import available
 from ..demo.stage import Stage
 from ..errors import Unreachable, UsageError
-from ..health.render import as_text, facts
+from ..health.render import as_text
 from ..paths import state_home
+from ..sinks.console import line
 from . import client
 from .output import coloured, note, say, say_json
 
@@ -125,8 +126,7 @@ class _Run:
 
     def _show(self, report: dict[str, Any], left: float) -> None:
         for entry in report["targets"]:
-            shown = ", ".join(f"{name} {value}" for name, value in facts(entry)[:4])
-            self.tell(f"{left:4.0f} s  {entry['name']}: {shown}")
+            self.tell(f"{left:4.0f} s  {line(entry)}")
 
     def finish(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Report and truth of one moment: once the load has ended and the books of both sides

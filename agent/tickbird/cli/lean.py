@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def run_lean(arguments: list[str]) -> int:
         config = load()
         for warning in config.warnings:
             _say(warning)
-        agent = Agent(config, _inherited(options), _say, load)
+        agent = Agent(config, _inherited(options), _say, load, chatty=sys.stderr.isatty())
         agent.handle_signals()
         agent.run()
     except TickbirdError as error:
