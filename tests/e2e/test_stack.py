@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -16,7 +17,6 @@ import pytest
 from backends import Stack, free_ports, programs, until
 from tickbird.stack import ask
 from tickbird.stack.backends import BACKENDS
-from tickbird.stack.site import Site
 
 NAMES = {backend.name for backend in BACKENDS}
 
@@ -77,6 +77,33 @@ def test_a_stack_comes_up_heals_and_goes_without_leaving_a_process(tmp_path: Pat
     assert "is not up" in _cli(tmp_path, "down", "--native", "--name", "own").stdout
 
 
+@pytest.mark.backends
+def test_a_start_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:
+    programs()
+    record = tmp_path / "default" / "stack.json"
+    first = str(free_ports().otlp_grpc)
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "tickbird", "stack", "up", "--native", "--ports-from", first],
+        env={**os.environ, "TICKBIRD_STACK_HOME": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: record.exists() and len(json.loads(record.read_text())["processes"]) == 5)
+    pids = [row["pid"] for row in json.loads(record.read_text())["processes"].values()]
+    starting.send_signal(signal.SIGINT)
+    assert starting.wait(60) == 130
+    assert not [pid for pid in pids if _runs(pid)]
+    assert not record.exists()
+
+
+@pytest.mark.backends
+def test_what_is_built_is_named_and_not_built_again(tmp_path: Path) -> None:
+    programs()
+    done = _cli(tmp_path, "build")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(BACKENDS)
+    assert "building" not in done.stderr
+
+
 @pytest.mark.e2e
 def test_a_taken_port_exits_73_names_the_holder_and_says_how_to_move(tmp_path: Path) -> None:
     ports = free_ports()
@@ -129,11 +156,6 @@ def test_the_watchdog_reaches_alertmanager(stack: Stack) -> None:
 
     until(lambda: "Watchdog" in alerts())
     assert alerts().count("Watchdog") == 1
-
-
-def test_the_stack_file_is_found_by_everyone_who_asks_for_the_default(tmp_path: Path) -> None:
-    site = Site("x", tmp_path, free_ports())
-    assert site.backends().collector == f"http://127.0.0.1:{site.ports.otlp_http}"
 
 
 def _runs(pid: int) -> bool:
