@@ -81,6 +81,8 @@ def test_the_recipe_takes_every_module_from_one_release() -> None:
     pinned = (bundle() / "compose" / "native" / "otelcol" / "go.mod").read_text()
     for module, pin in modules:
         assert f"{module} {pin}" in pinned
+    builder = (bundle() / "compose" / "native" / "builder" / "go.mod").read_text()
+    assert f"go.opentelemetry.io/collector/cmd/builder v{version}" in builder
 
 
 def test_loki_indexes_four_labels_and_deletes_what_is_old() -> None:

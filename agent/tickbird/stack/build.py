@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,9 +164,7 @@ class _Build:
         sources = self.draft / "src"
         if not self.recipe.packages:
             self._generate(sources)
-        sources.mkdir(exist_ok=True)
-        for name in ("go.mod", "go.sum"):
-            shutil.copyfile(self.recipe.folder / name, sources / name)
+        _copy_module(self.recipe.folder, sources)
         output = f"{self.draft / 'bin'}{os.sep}"
         packages = list(self.recipe.packages.values())
         if not packages:
@@ -176,29 +174,27 @@ class _Build:
     def _generate(self, sources: Path) -> None:
         """The Collector's main package. Modules are left to our own go.mod and go.sum: resolving
         them anew would fail on one that only Windows needs, and give another result each month."""
-        tools = cache_home() / "backends" / f"builder-{BUILDER.rpartition('@')[2]}"
-        if not (tools / "builder").is_file():
-            self._go(["install", *FLAGS, BUILDER], self.draft, {"GOBIN": str(tools)})
+        builder = self.draft / "builder"
+        _copy_module(self.recipe.builder, builder)
+        self._go(["build", *FLAGS, "-o", str(builder / "builder"), BUILDER], builder)
         recipe = self.recipe.sources()[-1].read_text(encoding="utf-8")
         (self.draft / "builder.yaml").write_text(
             re.sub(r"(?m)^(\s*output_path:).*$", rf"\1 {sources}", recipe), encoding="utf-8"
         )
         arguments = ["--config", "builder.yaml", "--skip-compilation", "--skip-get-modules"]
-        self._run([str(tools / "builder"), *arguments], self.draft, {})
+        self._run([str(builder / "builder"), *arguments], self.draft)
 
-    def _go(
-        self, arguments: list[str], where: Path, extra: Mapping[str, str] | None = None
-    ) -> None:
-        self._run([self.go, *arguments], where, {"CGO_ENABLED": "0", **(extra or {})})
+    def _go(self, arguments: list[str], where: Path) -> None:
+        self._run([self.go, *arguments], where)
 
-    def _run(self, command: list[str], where: Path, extra: Mapping[str, str]) -> None:
+    def _run(self, command: list[str], where: Path) -> None:
         recipe, started = self.recipe, time.monotonic()
         log = self.draft.parent / "build.log"
         with log.open("ab") as sink:
             process = subprocess.Popen(
                 command,
                 cwd=where,
-                env={**os.environ, **extra},
+                env={**os.environ, "CGO_ENABLED": "0"},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -219,6 +215,13 @@ class _Build:
                 f"{recipe.title} could not be built: {' | '.join(last) or f'exit code {code}'}",
                 f"read {log}; the Go module proxy must be reachable the first time",
             )
+
+
+def _copy_module(source: Path, target: Path) -> None:
+    """Go writes into a module's folder, and the bundle may be read-only."""
+    target.mkdir(exist_ok=True)
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(source / name, target / name)
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:

@@ -11,8 +11,8 @@ from ..paths import bundle
 FLAGS = ("-trimpath", "-buildvcs=false", "-ldflags=-s -w")
 """Flags of every build; with CGO_ENABLED=0 the result also runs in an image with nothing else."""
 
-BUILDER = "go.opentelemetry.io/collector/cmd/builder@v0.158.0"
-"""Generates the main package of the slim Collector from collector-config/builder.yaml."""
+BUILDER = "go.opentelemetry.io/collector/cmd/builder"
+"""Built from compose/native/builder; generates the main package of the slim Collector from collector-config/builder.yaml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,11 @@ class Recipe:
         return bundle() / "compose" / "native" / self.name
 
     @property
+    def builder(self) -> Path:
+        """The module of what generates the Collector's main package."""
+        return self.folder.with_name("builder")
+
+    @property
     def programs(self) -> tuple[str, ...]:
         return tuple(self.packages) or (self.name,)
 
@@ -49,12 +54,13 @@ class Recipe:
         """The files that decide what is built."""
         files = [self.folder / "go.mod", self.folder / "go.sum"]
         if not self.packages:
+            files += [self.builder / "go.mod", self.builder / "go.sum"]
             files.append(bundle() / "collector-config" / "builder.yaml")
         return files
 
     def digest(self) -> str:
         """Hash of sources, packages and flags: the name of the cache folder."""
-        total = hashlib.sha256(repr((FLAGS, sorted(self.packages.items()) or BUILDER)).encode())
+        total = hashlib.sha256(repr((FLAGS, sorted(self.packages.items()))).encode())
         for path in self.sources():
             total.update(path.name.encode() + b"\0" + path.read_bytes())
         return total.hexdigest()[:16]
