@@ -12,7 +12,8 @@ FLAGS = ("-trimpath", "-buildvcs=false", "-ldflags=-s -w")
 """Flags of every build; with CGO_ENABLED=0 the result also runs in an image with nothing else."""
 
 BUILDER = "go.opentelemetry.io/collector/cmd/builder"
-"""Built from compose/native/builder; generates the main package of the slim Collector from collector-config/builder.yaml."""
+"""Built from compose/native/builder; generates the main package of the slim Collector from
+collector-config/builder.yaml."""
 
 
 @dataclass(frozen=True, slots=True)
