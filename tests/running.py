@@ -34,10 +34,10 @@ def tickbird(runtime: Path, *arguments: str, **more: str) -> subprocess.Complete
     )
 
 
-def until(true: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + WAIT
+def until(true: Callable[[], object], what: str, seconds: float = WAIT) -> None:
+    end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end, f"waited {WAIT} s for: {what}"
+        assert time.monotonic() < end, f"waited {seconds:g} s for: {what}"
         time.sleep(0.05)
 
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from typing import TYPE_CHECKING, Any
 
 from .meters import HTTP_DURATION
 from .model import HttpSnapshot, Target
@@ -26,6 +22,11 @@ from .sinks.otlp.client import Signal
 from .sinks.otlp.delivery import Lane, Payload
 from .sinks.otlp.metrics import NO_RECORDED_VALUE
 from .store import Store
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+        ExportMetricsServiceRequest,
+    )
 
 MAX_SERIES = 5_000
 """Series per target that are remembered in order to be ended."""
@@ -116,7 +117,11 @@ class SeenSeries:
 
 
 def _ending(resource: Any, scope: Any, metric: Any, point: Any) -> ExportMetricsServiceRequest:
-    request = ExportMetricsServiceRequest()
+    from opentelemetry.proto.collector.metrics.v1 import (  # noqa: PLC0415 - as in sources.otlp
+        metrics_service_pb2,
+    )
+
+    request = metrics_service_pb2.ExportMetricsServiceRequest()
     outer = request.resource_metrics.add()
     outer.resource.CopyFrom(resource.resource)
     inner = outer.scope_metrics.add()
@@ -130,6 +135,8 @@ def _ending(resource: Any, scope: Any, metric: Any, point: Any) -> ExportMetrics
     ended = data.data_points.add()
     ended.attributes.extend(point.attributes)
     ended.flags = NO_RECORDED_VALUE
+    if hasattr(point, "sum"):
+        ended.sum = 0  # without one, Prometheus ends all but the sum
     if hasattr(point, "explicit_bounds"):
         ended.explicit_bounds[:] = point.explicit_bounds
         ended.bucket_counts[:] = [0] * len(point.bucket_counts)

@@ -11,19 +11,14 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
-from opentelemetry.proto.metrics.v1.metrics_pb2 import (
-    AGGREGATION_TEMPORALITY_CUMULATIVE,
-    DataPointFlags,
-)
-
 from ... import __version__
 from ...model import Distribution, Identity, Kind, Target
 from ...store import Series
 
-NO_RECORDED_VALUE: int = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+NO_RECORDED_VALUE = 1
+"""DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK of the protocol."""
+_CUMULATIVE = 2
+"""AGGREGATION_TEMPORALITY_CUMULATIVE of the protocol."""
 _INTEGERS = frozenset({"http.response.status_code"})
 
 
@@ -69,7 +64,11 @@ def _identity_of(series: Series) -> tuple[str, Identity | tuple[()]]:
 
 class _Tree:
     def __init__(self, series: list[Series]) -> None:
-        self._request = ExportMetricsServiceRequest()
+        # Protobuf costs 60 ms and 6 MB: the first sample does not wait for it, and an agent
+        # without a Collector does without.
+        from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2  # noqa: PLC0415
+
+        self._request = metrics_service_pb2.ExportMetricsServiceRequest()
         self._target = series[0].target
         self._metrics: dict[str, Any] = {}
         self._points: dict[tuple[str, tuple[str, ...]], Any] = {}
@@ -115,6 +114,7 @@ class _Tree:
         if isinstance(series.value, Distribution):
             point.explicit_bounds[:] = instrument.bounds
             point.bucket_counts[:] = [0] * (len(instrument.bounds) + 1)
+            point.sum = 0  # an ended one without a sum would end all but the sum in Prometheus
         return point
 
     def _add_metric(self, series: Series) -> Any:
@@ -125,7 +125,7 @@ class _Tree:
         if instrument.kind is Kind.GAUGE:
             return metric.gauge
         data: Any = metric.histogram if instrument.kind is Kind.HISTOGRAM else metric.sum
-        data.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
+        data.aggregation_temporality = _CUMULATIVE
         if instrument.kind is Kind.COUNTER:
             data.is_monotonic = True
         return data
