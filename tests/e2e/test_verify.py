@@ -56,15 +56,17 @@ def test_a_person_reads_a_line_per_signal_and_way(stack: Stack) -> None:
     assert lines[-1].startswith("proven: 6 of 6")
 
 
-def test_nothing_is_left_of_the_agent_that_carried_the_canary(stack: Stack) -> None:
-    before = set(Path("/tmp").glob("tickbird-verify-*"))
+def test_nothing_is_left_of_the_agent_that_carried_the_canary(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     done = _verify()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(Path("/tmp").glob("tickbird-verify-*")) == before
+    assert list(tmp_path.iterdir()) == []
     left = [
         process
         for process in psutil.process_iter(["cmdline"])
-        if any("tickbird-verify-" in part for part in process.info["cmdline"] or [])
+        if any(str(tmp_path) in part for part in process.info["cmdline"] or [])
     ]
     assert left == []
 
