@@ -25,6 +25,8 @@ LOG_PAUSE = 0.25
 """Seconds between two looks at log files that had nothing new."""
 REFRESH = 1.0
 """Seconds between two looks for targets."""
+RESTART = 1.0
+"""Seconds before a thread that failed is started again."""
 WORKERS = 4
 """Threads that read sources which wait for the network."""
 
@@ -103,9 +105,19 @@ class Agent:
             self._start(f"worker-{number}", parts.watches.work)
 
     def _start(self, name: str, body: Callable[[], None]) -> None:
-        thread = threading.Thread(target=body, name=name, daemon=True)
+        thread = threading.Thread(target=self._keep_up, args=(name, body), name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
+
+    def _keep_up(self, name: str, body: Callable[[], None]) -> None:
+        """A defect in one thread is said and costs a second; the others go on."""
+        while not self._stop.is_set():
+            try:
+                body()
+                break
+            except Exception as error:
+                self._say(f"{name} failed by a defect of the agent and starts again: {error!r}")
+                self._clock.wait(self._stop, RESTART)
 
     def _loop(self, parts: Parts) -> None:
         refresh = Ticker(self._clock, REFRESH)

@@ -89,6 +89,10 @@ class Target:
         return self.identity.pid if self.identity else None
 
 
+LOOP_METHODS = ("trace", "probe", "attach", "kit", "scrape", "estimated")
+"""Ways to measure a loop, the preferred first. Two of them never share a percentile."""
+
+
 @dataclass(slots=True)
 class LoopWindow:
     """One window (normally 1 s) of one event loop, from whichever method measured it.
@@ -100,7 +104,7 @@ class LoopWindow:
     start: float
     duration: float
     method: str
-    """trace, probe, attach, kit, scrape or estimated."""
+    """One of ``LOOP_METHODS``."""
     error: float
     """Known measuring error of the method, seconds."""
     count: int

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from .clock import Ticker
 from .errors import NoData, SourceError, TargetGone
 from .meters import Meter
-from .model import Item, LoopWindow, Sample, Stall, Target
+from .model import LOOP_METHODS, Item, LoopWindow, Sample, Stall, Target
 from .sources import Context, Source, SourceType
 
-LOOP_METHODS = ("trace", "probe", "attach", "kit", "scrape", "estimated")
-"""Order of preference; percentiles of different methods never share a series."""
 LOOP_METHOD_KEPT = 5.0
 """Seconds that a better method may be silent before the next one is taken."""
 RETRY_OPEN = 30.0
@@ -107,6 +105,9 @@ class Watch:
             state.problem = None
         except SourceError as error:
             state.problem = _words(error)
+            state.errors += 1
+        except Exception as error:
+            state.problem = f"failed by a defect of the agent: {error!r}"
             state.errors += 1
         finally:
             state.reading = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 
 from ..model import (
+    LOOP_METHODS,
     Distribution,
     HttpSnapshot,
     Item,
@@ -21,9 +22,6 @@ from ..model import (
 )
 from .requests import HttpTotals
 from .window import LoopSlice, Window, join_loops, join_routes
-
-METHODS = ("trace", "probe", "attach", "kit", "scrape", "estimated")
-"""Ways to measure a loop, the preferred first. Two of them never share a percentile."""
 
 IN_PROCESS = frozenset({"probe", "kit"})
 """Methods that fall silent together with the loop they measure."""
@@ -265,4 +263,4 @@ class Track:
 
 
 def _rank(method: str) -> int:
-    return METHODS.index(method) if method in METHODS else len(METHODS)
+    return LOOP_METHODS.index(method) if method in LOOP_METHODS else len(LOOP_METHODS)
