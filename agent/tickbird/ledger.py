@@ -18,8 +18,8 @@ GONE = "(files that are gone)"
 @dataclass(slots=True)
 class Totals:
     """Counts of lines. ``redelivered``: those of ``delivered`` that may have arrived before, since
-    they had been sent when the agent was last killed; ``correlated``: those of ``delivered`` that
-    bear a trace or correlation ID."""
+    they had been sent when an agent was killed (however often that was); ``correlated``: those of
+    ``delivered`` that bear a trace or correlation ID."""
 
     read: int = 0
     delivered: int = 0

@@ -114,8 +114,8 @@ class State:
         return kept, lost
 
     def take_unsent(self, signal: str) -> Iterator[tuple[int, bytes]]:
-        """What ``save_unsent`` kept, in order. A file is removed when the next is asked for, so
-        hand each on before that; a damaged one is set aside."""
+        """What ``save_unsent`` kept, in order. A body is removed from disk when the next is asked
+        for: stop asking when one cannot be handed on, and it stays. A damaged one is set aside."""
         for path in sorted((self.folder / "unsent").glob(f"{signal}-*.bin")):
             try:
                 items, body = _decode_unsent(path.read_bytes())

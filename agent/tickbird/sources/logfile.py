@@ -6,6 +6,7 @@ what was rotated while nobody looked is found again among the siblings of its pa
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import glob
 import os
@@ -15,13 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..clock import Clock
-from .logtail import FileId, Line, Mark, Tail, file_id, same_bytes
+from .logtail import FileId, Line, Mark, Tail, file_id
+from .rotation import TRIES, find, places
 
 LINGER = 10.0
 """Seconds without data after which a drained file that was rotated away or deleted is closed: a
 writer may still hold it."""
-_ROTATED = re.compile(r"[.-](?:\d[\dT:_.-]*|old|bak|prev)")
-"""What rotation appends to a name; compressed files are not among them."""
 _SEGMENT = re.compile(r"(?P<stream>.+)-(?P<number>\d+)\.log")
 
 
@@ -142,23 +142,15 @@ class Tailer:
             if not rewritten:
                 continue
             tail.gone = True
-            copy = self._copy_of(tail)
+            copy = find(tail.mark(), offset=tail.position)
             try:
                 if copy is not None:
-                    tail.continue_in(copy)
+                    tail.continue_in(copy.path, copy.file_id)
                     continue
             except OSError:
                 pass  # the copy went away again
             self._finish(tail)
             tail.file_id = FileId(0, 0)  # the same inode is another generation now
-
-    def _copy_of(self, tail: Tail) -> str | None:
-        # Looked for by what was read, not by what is acknowledged.
-        mark = tail.mark()
-        wanted = Mark(mark.path, mark.source, "", 0, 0, mark.head, mark.head_length, tail.position)
-        if not mark.head_length:
-            return None
-        return next((p for _, p in _siblings(tail.path) if same_bytes(p, wanted)), None)
 
     def _resume(self, paths: set[str], known: set[FileId]) -> None:
         """Take up the generations of the checkpoint, wherever they are now."""
@@ -166,32 +158,58 @@ class Tailer:
         for mark in marks:
             if not any(_matches(mark.path, pattern) for pattern in self.patterns):
                 continue
-            identity = FileId(mark.device, mark.inode)
-            candidates = [mark.path, *(path for _, path in _siblings(mark.path))]
-            same = [path for path in candidates if same_bytes(path, mark)]
-            exact = [path for path in same if _identity_of(path) == identity]
-            copies = same if mark.head_length else []
-            place = next(iter(exact or copies), None)
-            if place is not None:
-                self._open(place, mark.source, known, mark)
-            elif mark.path in paths and not self.spool:
+            if self._resumed(mark, known):
+                continue
+            if mark.path in paths and not self.spool:
                 self._lost.append(
                     f"{mark.path} was rotated while no agent ran, and its former content is not "
                     "beside it; what to do: keep the newest rotated file uncompressed"
                 )
 
+    def _resumed(self, mark: Mark, known: set[FileId]) -> bool:
+        """False when the generation is nowhere; one that cannot be opened now is kept in mind."""
+        for _ in range(TRIES):
+            place = find(mark)
+            if place is None:
+                return False
+            try:
+                tail = self._open(place.path, mark.source, known, mark, expected=place.file_id)
+            except FileNotFoundError:
+                continue  # it was moved on between the two calls
+            except OSError as error:
+                self._problem(place.path, _reason(error))
+                break
+            if tail is not None:
+                tail.path = mark.path
+            return True
+        self._marks.append(mark)
+        return True
+
     def _begin(self, path: str, known: set[FileId]) -> None:
-        """Open a new file, after those that came and went at its path since the last look."""
+        """Open a new file, and before it in order those that came and went at its path since the
+        last look. They are looked for while the new one is held: nothing can slip in between."""
         source = self._source(path)
         before = [t for t in self.tails if t.source == source and not t.closed]
-        if before and not self.spool:
-            since = before[-1].stat().st_mtime_ns
-            for modified, sibling in sorted(_siblings(path)):
-                if modified > since and _identity_of(sibling) not in known:
-                    self._open(sibling, source, known)
-        if _identity_of(path) not in known:
-            at_end = self._first and self._at_end and source not in self._seen
-            self._open(path, source, known, at_end=at_end)
+        at_end = self._first and self._at_end and source not in self._seen
+        try:
+            tail = self._open(path, source, known, at_end=at_end)
+        except OSError as error:
+            self._problem(path, _reason(error))
+            return
+        if tail is None or not before or self.spool:
+            return
+        since = before[-1].stat().st_mtime_ns
+        self.tails.remove(tail)
+        for _ in range(TRIES):
+            missed = [p for p in places(path) if p.modified >= since and p.file_id not in known]
+            if not missed:
+                break
+            with contextlib.suppress(OSError):  # moved on: the next look finds it
+                oldest = missed[-1]
+                found = self._open(oldest.path, source, known, expected=oldest.file_id)
+                if found is not None:
+                    found.path = path
+        self.tails.append(tail)
 
     def _open(
         self,
@@ -199,18 +217,19 @@ class Tailer:
         source: str,
         known: set[FileId],
         mark: Mark | None = None,
+        *,
+        expected: FileId | None = None,
         at_end: bool = False,
-    ) -> None:
-        try:
-            tail = Tail(path, source, mark, at_end)
-        except OSError as error:
-            self._problem(path, _reason(error))
-            if mark is not None:
-                self._marks.append(mark)
-            return
+    ) -> Tail | None:
+        """None when the file is open already, under another name. Raises ``OSError``."""
+        tail = Tail(path, source, mark, expected=expected, at_end=at_end)
+        if tail.file_id in known:
+            tail.close()
+            return None
         known.add(tail.file_id)
         tail.last_data = self._clock.monotonic()
         self.tails.append(tail)
+        return tail
 
     def _follow(self, found: dict[FileId, str]) -> None:
         for tail in self.tails:
@@ -250,29 +269,6 @@ class Tailer:
 
     def _problem(self, what: str, why: str) -> None:
         self._problems[what] = f"cannot read {what}: {why}"
-
-
-def _siblings(path: str) -> list[tuple[int, str]]:
-    """(modified in ns, path) of the files that rotation may have made of ``path``, newest
-    first."""
-    folder, base = Path(path).parent, Path(path).name
-    found = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                rotated = _ROTATED.fullmatch(entry.name.removeprefix(base))
-                if rotated and entry.name.startswith(base) and entry.is_file():
-                    found.append((entry.stat().st_mtime_ns, entry.path))
-    except OSError:
-        return []
-    return sorted(found, reverse=True)
-
-
-def _identity_of(path: str) -> FileId | None:
-    try:
-        return file_id(Path(path).stat())
-    except OSError:
-        return None
 
 
 def _own_output() -> Iterator[FileId]:

@@ -57,12 +57,19 @@ class Tail:
     lies between is queued. For one thread at a time."""
 
     def __init__(
-        self, path: str, source: str, mark: Mark | None = None, at_end: bool = False
+        self,
+        path: str,
+        source: str,
+        mark: Mark | None = None,
+        *,
+        expected: FileId | None = None,
+        at_end: bool = False,
     ) -> None:
         """Open ``path``, to go on at ``mark`` or begin (``at_end``: after its last whole line).
-        Raises ``OSError``."""
-        self._file = open_regular(path)
+        Raises ``OSError``; ``FileNotFoundError`` also when it is not the file ``expected``."""
+        self._file = open_regular(path, expected)
         self.path = path
+        """Where it is, or was last while at a watched path: rotated names hang on that one."""
         self.source = source
         self.file_id = file_id(os.fstat(self._file))
         self.generation = mark.generation if mark else secrets.token_hex(8)
@@ -126,12 +133,11 @@ class Tail:
             self._head, self._head_length = _hash(data), len(data)
         return True
 
-    def continue_in(self, path: str) -> None:
+    def continue_in(self, path: str, expected: FileId) -> None:
         """Go on with the same bytes in a copy of this generation. Raises ``OSError``."""
-        file = open_regular(path)
+        file = open_regular(path, expected)
         os.close(self._file)
         self._file = file
-        self.path = path
         self.file_id = file_id(os.fstat(file))
 
     def read(self) -> list[Line]:
@@ -189,13 +195,17 @@ class Tail:
         return start + found + 1
 
 
-def open_regular(path: str) -> int:
-    """A descriptor of a regular file. Raises ``OSError`` for anything else: without O_NONBLOCK, a
-    FIFO would hold the agent here."""
+def open_regular(path: str, expected: FileId | None = None) -> int:
+    """A descriptor of a regular file, and of ``expected`` if given. Raises ``OSError`` for anything
+    else (``FileNotFoundError`` for another file): without O_NONBLOCK, a FIFO would hold us here."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
         os.close(file)
         raise OSError(errno.EINVAL, "not a regular file", path)
+    if expected is not None and file_id(status) != expected:
+        os.close(file)
+        raise FileNotFoundError(errno.ENOENT, "it was moved away", path)
     return file
 
 
@@ -203,10 +213,11 @@ def file_id(found: os.stat_result) -> FileId:
     return FileId(found.st_dev, found.st_ino)
 
 
-def same_bytes(path: str, mark: Mark) -> bool:
-    """Whether the file at ``path`` begins as ``mark`` remembers and reaches to its offset."""
+def same_bytes(path: str, expected: FileId, mark: Mark) -> bool:
+    """Whether ``path`` is the file ``expected``, begins as ``mark`` remembers and reaches to its
+    offset."""
     try:
-        file = open_regular(path)
+        file = open_regular(path, expected)
     except OSError:
         return False
     try:

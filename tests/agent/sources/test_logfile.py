@@ -285,6 +285,24 @@ def test_files_rotated_while_nobody_looked_are_found_again(log: Path) -> None:
     assert resumed.tailer.problems == []
 
 
+def test_a_rotated_file_is_found_again_in_every_later_life(log: Path) -> None:
+    append(log, "a1\n")
+    read = Reader(log)
+    read()
+    for life in range(1, 6):
+        marks = read.tailer.marks()
+        read.tailer.close()
+        for age in range(life - 1, 0, -1):
+            log.with_name(f"app.log.{age}").rename(log.with_name(f"app.log.{age + 1}"))
+        append(log, f"end {life}\n")
+        log.rename(log.with_name("app.log.1"))
+        append(log, f"begin {life + 1}\n")
+        read = Reader(log, marks=marks)
+        assert read() == [f"end {life}", f"begin {life + 1}"]
+        assert len(read.tailer.marks()) == life + 1
+        assert read.tailer.problems == []
+
+
 def test_copytruncate_while_nobody_looked_is_found_in_the_copy(log: Path) -> None:
     append(log, "first\n")
     read = Reader(log)

@@ -11,12 +11,9 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 
 import msgspec
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
 MAX_RETRY_AFTER = 300.0
 MAX_DETAIL = 200
@@ -77,6 +74,8 @@ def retry_after(value: str | None, now: float) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415 - rare
+
         try:
             date = parsedate_to_datetime(value)
         except ValueError:
@@ -103,9 +102,13 @@ def _success(content_type: str, body: bytes) -> Reply:
 def _partial_protobuf(body: bytes) -> tuple[int, str]:
     if not body:
         return 0, ""
+    # Protobuf costs 60 ms to import, and an empty answer, as most are, needs none of it.
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+    from opentelemetry.proto.collector.logs.v1 import logs_service_pb2  # noqa: PLC0415
+
     # The answers of all three signals have the same fields on the wire.
     try:
-        partial = ExportLogsServiceResponse.FromString(body).partial_success
+        partial = logs_service_pb2.ExportLogsServiceResponse.FromString(body).partial_success
     except DecodeError as error:
         raise ValueError from error
     return partial.rejected_log_records, partial.error_message
