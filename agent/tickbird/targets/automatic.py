@@ -32,7 +32,7 @@ def choose(table: Table, matcher: Matcher) -> tuple[list[Process], list[Left]]:
         why = _why(process, table, own)
         if why:
             left.append(_left(process, why))
-        elif matcher.ports(process):
+        elif matcher.listens(process):
             listening.append(process)
         else:
             silent.append(process)

@@ -23,6 +23,8 @@ _CHEAP = 0.02
 _SHARE = 200
 """A scan waits at least this many times as long as the last one took: half a percent of a core."""
 _SETTLED = 15.0
+_THOROUGH = 60.0
+"""Seconds between two scans that read every process again, not only new and young ones."""
 _RUNTIME_NAMES = {"node": "nodejs", "python": "cpython", "uvloop": "cpython", "asyncio": "cpython"}
 
 
@@ -36,7 +38,6 @@ class Found:
 
     target: Target
     spec: TargetConfig | None
-    ports: tuple[int, ...] = ()
     first: bool = True
 
 
@@ -88,7 +89,7 @@ class Finder:
         self._slots: dict[str, Slots] = {}
         self._bound: dict[int, Identity] = {}
         self._found: list[Found] = []
-        self._due = 0.0
+        self._due = self._thorough_due = 0.0
         self._host = os.uname().nodename
         self.problems: list[str] = []
         self.left: list[Left] = []
@@ -98,8 +99,12 @@ class Finder:
         5 s (less often where there are very many), or at once when a watched one has ended."""
         now = self._clock.monotonic()
         identities = [one.target.identity for one in self._found if one.target.identity]
-        if now >= self._due or not all(map(self._table.alive, identities)):
-            self._table.scan()
+        ended = not all(map(self._table.alive, identities))
+        if ended or now >= self._due:
+            thorough = ended or now >= self._thorough_due
+            if thorough:
+                self._thorough_due = now + _THOROUGH
+            self._table.scan(thorough)
             self._search()
             wait = _HURRY if self.problems and self._table.cost < _CHEAP else _INTERVAL
             self._due = now + max(wait, _SHARE * self._table.cost)
@@ -183,7 +188,6 @@ class Finder:
             Found(
                 self._target(name, members[one][0], slots[one], members[one][1]),
                 members[one][1],
-                matcher.ports(members[one][0]),
                 first=one == order[0],
             )
             for one in order

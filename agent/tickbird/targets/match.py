@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 
 import re2
@@ -23,19 +24,22 @@ class MatchError(Exception):
 
 
 class Matcher:
-    """Answers for one scan of the table; sockets and cgroups are read at most once in it."""
+    """Answers for one scan of the table; sockets are read at most once in it, and only where
+    nothing else tells."""
 
     def __init__(self, table: Table, processes: Processes) -> None:
         self._table = table
         self._processes = processes
-        self.listening = processes.listening()
         self._sockets: dict[int, frozenset[int] | None] = {}
         self._own = table.own_line()
 
-    def ports(self, process: Process) -> tuple[int, ...]:
-        """TCP ports that the process listens on, lowest first."""
-        sockets = self._listeners(process) or ()
-        return tuple(sorted({self.listening[inode] for inode in sockets}))
+    @cached_property
+    def _listening(self) -> dict[int, int]:
+        return self._processes.listening()
+
+    def listens(self, process: Process) -> bool:
+        """Whether the process listens on a TCP port."""
+        return bool(self._listeners(process))
 
     def leads(self, match: MatchConfig) -> list[Process]:
         """The masters and lone processes that ``match`` means; raises :class:`MatchError`."""
@@ -51,11 +55,10 @@ class Matcher:
 
     def workers(self, lead: Process) -> list[Process]:
         """The workers below a master, oldest first within each generation."""
-        shared = self._listeners(lead) or frozenset()
         return [
             one
             for one in self._table.descendants(lead.pid)
-            if one.pid not in self._own and not one.zombie and self._of_family(lead, one, shared)
+            if one.pid not in self._own and not one.zombie and self._of_family(lead, one)
         ]
 
     def heads(self, found: Iterable[Process]) -> list[Process]:
@@ -70,25 +73,23 @@ class Matcher:
 
     def _has_master(self, process: Process, among: dict[int, Process]) -> bool:
         above = self._table.ancestors(process.parent) & among.keys()
-        return any(
-            self._of_family(among[pid], process, self._listeners(among[pid]) or frozenset())
-            for pid in above
-        )
+        return any(self._of_family(among[pid], process) for pid in above)
 
-    def _of_family(self, lead: Process, one: Process, shared: frozenset[int]) -> bool:
+    def _of_family(self, lead: Process, one: Process) -> bool:
         if one.runtime != lead.runtime:
             return False
         if lead.runtime == "other":
             return one.name == lead.name
         if is_worker_of(lead.command, one.command):
             return True
+        shared = self._listeners(lead)
         return bool(shared and shared & (self._listeners(one) or frozenset()))
 
     def _listeners(self, process: Process) -> frozenset[int] | None:
         """Inodes of the listening sockets that a process holds; None where hidden."""
         if process.pid not in self._sockets:
             found = self._processes.sockets(process.pid)
-            self._sockets[process.pid] = None if found is None else found & self.listening.keys()
+            self._sockets[process.pid] = None if found is None else found & self._listening.keys()
         return self._sockets[process.pid]
 
     def _by_pid(self, pid: int) -> Process:
@@ -125,7 +126,7 @@ class Matcher:
         return self.heads(fits)
 
     def _by_port(self, port: int) -> list[Process]:
-        inodes = {inode for inode, at in self.listening.items() if at == port}
+        inodes = {inode for inode, at in self._listening.items() if at == port}
         if not inodes:
             raise MatchError(
                 f"nothing listens on port {port}; start the service or correct the port"

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ..linux import sockdiag
+
 _LISTEN = "0A"  # TCP_LISTEN in include/net/tcp_states.h
 _MAX_FDS = 65_536
 
@@ -105,6 +107,8 @@ class Proc:
 
     def listening(self) -> dict[int, int]:
         """Port by socket inode of every TCP listener in the agent's network namespace."""
+        if self._root == "/proc" and (found := sockdiag.listening()) is not None:
+            return found
         return dict(
             pair
             for table in ("net/tcp", "net/tcp6")

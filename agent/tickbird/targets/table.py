@@ -47,17 +47,24 @@ class Table:
     def unread(self) -> int:
         return len(self._pending)
 
-    def scan(self) -> None:
-        """Read again what may have changed; ``cost`` becomes the seconds that it took."""
+    def scan(self, thorough: bool = True) -> None:
+        """Read what is new or young, and when ``thorough`` everything else again (a parent may
+        have gone, a pid been used again); ``cost`` becomes the seconds that it took."""
         began = self._clock.monotonic()
         present = set(self._processes.pids())
         self.by_pid = {pid: one for pid, one in self.by_pid.items() if pid in present}
         if not self._pending:
             # New ones last in the list, so first to be taken off it.
-            self._pending = sorted(present, key=lambda pid: (pid not in self.by_pid, pid))
+            some = present if thorough else filter(self._may_differ, present)
+            self._pending = sorted(some, key=lambda pid: (pid not in self.by_pid, pid))
         while self._pending and self._clock.monotonic() - began < _BUDGET:
             self.look(self._pending.pop())
         self.cost = self._clock.monotonic() - began
+
+    def _may_differ(self, pid: int) -> bool:
+        """Whether a process is not known yet, or so young that it may still run another program."""
+        known = self.by_pid.get(pid)
+        return known is None or self._clock.time() - known.identity.started_at < _YOUNG
 
     def look(self, pid: int) -> Process | None:
         """The process with ``pid`` now; None when there is none."""
