@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path, PurePosixPath
 
 _NODE = re.compile(r"(node|nodejs)(-?\d+(\.\d+)*)?")
@@ -121,6 +120,8 @@ def _package_name(folder: Path) -> str | None:
 
 
 def _project_name(folder: Path) -> str | None:
+    import tomllib  # noqa: PLC0415 - for a service that is found by itself and has such a file
+
     try:
         name = tomllib.loads(_text(folder / "pyproject.toml"))["project"]["name"]
         return name if isinstance(name, str) else None

@@ -50,11 +50,19 @@ class Passthrough:
         self._store = store
         self._targets = targets
         self._record = record
+        self._closed = False
         self.seen = SeenSeries()
         self.dropped_twice = 0
 
+    def close(self) -> None:
+        """Take nothing more: who sends is told to come again, which a service's SDK does. What
+        came without a target to belong to would be a series of nobody."""
+        self._closed = True
+
     def receive(self, signal: Signal, request: Any) -> bool:
-        """Give each resource its target's identity and queue the request; False: no room."""
+        """Give each resource its target's identity and queue the request; False: no room now."""
+        if self._closed:
+            return False
         targets = self._targets()
         for resource in resources(signal, request):
             target = owner_of(resource, targets)

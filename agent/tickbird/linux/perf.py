@@ -12,7 +12,6 @@ import fcntl
 import json
 import mmap
 import os
-import platform
 import select
 import struct
 from collections.abc import Iterable, Mapping
@@ -88,7 +87,7 @@ def parse_ids(text: str) -> dict[str, int]:
 def host_key() -> dict[str, str]:
     """What tracepoint ids are valid for: this boot of this kernel."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return {"boot_id": boot, "release": platform.release()}
+    return {"boot_id": boot, "release": os.uname().release}
 
 
 def tracepoint_ids(folders: Iterable[Path], tracefs: Iterable[Path] = TRACEFS) -> dict[str, int]:
@@ -193,7 +192,7 @@ class EpollTrace:
 
 
 def _open_event(thread: int, tracepoint: int) -> int:
-    number = _OPEN_NUMBER.get(platform.machine())
+    number = _OPEN_NUMBER.get(os.uname().machine)
     if number is None:
         raise OSError(errno.ENOSYS, "unknown machine")
     attributes = _ATTRIBUTES.pack(

@@ -8,7 +8,7 @@ that waits for its end.
 
 from __future__ import annotations
 
-import platform
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -152,7 +152,7 @@ def _threads(pid: int) -> list[int]:
 
 
 def _waits_in_epoll(pid: int, thread: int) -> bool:
-    numbers = perf.EPOLL_NUMBERS.get(platform.machine(), ())
+    numbers = perf.EPOLL_NUMBERS.get(os.uname().machine, ())
     try:
         call = proc.read_once(f"/proc/{pid}/task/{thread}/syscall", 256).split()
         return bool(call) and call[0].isdigit() and int(call[0]) in numbers
