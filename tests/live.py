@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from backends import Stack
 from running import TICKBIRD, environment, until
@@ -24,8 +25,12 @@ EXPORT = 3.0
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    """Below the range of outgoing connections, one of which could take it meanwhile."""
+    while True:
+        port = random.randrange(10_000, 20_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def fetch(port: int, path: str = "/") -> str:
@@ -178,16 +183,34 @@ def names(stack: Stack, name: str) -> set[str]:
     return {one["__name__"] for one in series(stack, name)}
 
 
-def loki_lines(stack: Stack, name: str, limit: int = 5000) -> list[tuple[int, str]]:
-    """(time in ns, line) of everything Loki has of the service, by time."""
+class Entry(NamedTuple):
+    """A line in Loki: its text, its time in ns, and its first byte's place in its file."""
+
+    line: str
+    time: int
+    offset: int
+
+
+def loki(stack: Stack, name: str) -> list[Entry]:
+    """Everything that Loki has of the service, up to its 5,000 a question, by time."""
+    found: list[Entry] = []
     now = time.time_ns()
-    query = {
-        "query": f'{{service_name="{name}"}}',
-        "start": str(now - 3600 * 10**9),
-        "end": str(now + 60 * 10**9),
-        "limit": str(limit),
-        "direction": "forward",
-    }
-    answer = ask.document(f"{stack.loki}/loki/api/v1/query_range", query, timeout=20.0)
-    found = [(int(when), line) for one in answer["data"]["result"] for when, line in one["values"]]
-    return sorted(found)
+    start = now - 3600 * 10**9
+    while True:
+        query = {
+            "query": f'{{service_name="{name}"}}',
+            "start": str(start),
+            "end": str(now + 60 * 10**9),
+            "limit": "5000",
+            "direction": "forward",
+        }
+        answer = ask.document(f"{stack.loki}/loki/api/v1/query_range", query, timeout=20.0)
+        page = [
+            Entry(line, int(when), int(one["stream"]["tickbird_log_offset"]))
+            for one in answer["data"]["result"]
+            for when, line in one["values"]
+        ]
+        found += page
+        if len(page) < 5000:
+            return sorted(set(found), key=lambda one: one.time)
+        start = max(one.time for one in page)

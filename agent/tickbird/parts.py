@@ -1,75 +1,61 @@
-"""The agent's parts and how they are joined; what they do together, one step a method.
+"""What is joined on to sampling: logs, delivery, intake, API; and what they do together, one step
+a method.
 
 Data goes one way: targets → sources → store and recorder → sinks. No part knows the agent.
 """
 
 from __future__ import annotations
 
-import secrets
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
 
 from .api import Api
-from .clock import Clock, Deadline
+from .clock import Deadline
 from .config import Config
 from .errors import ConfigError
 from .ledger import Ledger
-from .model import HttpSnapshot, Item, Sample, Target
-from .net import address, datagrams, listen
+from .model import HttpSnapshot, Target
+from .net import Inherited, address, listen
 from .passthrough import Passthrough
 from .pipeline import LogPipeline
-from .recorder import Recorder
+from .sampling import Sampling
 from .sinks.otlp.client import Signal
 from .sinks.otlp.delivery import Lane, Payload
 from .sinks.otlp.metrics import MetricsEncoder, encode_ended
-from .sources import Context, SourceType
 from .sources.otlp import Intake
-from .sources.probe import ProbeReceiver
 from .state import State
-from .store import Store
-from .targets import Finder, Found
-from .telemetry import OwnCpu
+from .targets import Finder
 from .view import View
-from .watches import Watches
 
 LANE_BYTES = 4 * 1024 * 1024
 """Most that waits in memory for the Collector, per signal."""
 REQUEST_BYTES = 1024 * 1024
 """Metrics requests are joined up to this size."""
+LOOK_UP = 60.0
+"""Seconds between two looks of the intake at whether it was told to stop, which nobody does."""
 SIGNALS: tuple[Signal, ...] = ("logs", "metrics", "traces")
 FIXED = ("instance", "state_dir", "collector", "api", "intake", "recorder")
 """Keys of the configuration that a running agent cannot change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inherited:
-    """What the supervisor of ``tickbird exec`` hands over; empty for a plain ``run``."""
-
-    probe: socket.socket | None = None
-    probe_token: str | None = None
-    intake: socket.socket | None = None
-    supervised: bool = False
-    """A supervisor started this agent, so it ends when that one has gone."""
 
 
 class Parts:
     """``open`` takes what others could hold (lock, ports) and may raise ``CannotCreate``."""
 
     def __init__(
-        self, config: Config, inherited: Inherited, clock: Clock, say: Callable[[str], None]
+        self, sampling: Sampling, inherited: Inherited, say: Callable[[str], None]
     ) -> None:
-        self.config = config
+        config, clock = sampling.config, sampling.clock
+        self.sampling = sampling
         self.say = say
         self.clock = clock
         self.inherited = inherited
         self.stop_sending = threading.Event()
         self.ledger = Ledger()
-        self.recorder = Recorder(config.recorder.keep, config.recorder.memory)
-        self.store = Store()
-        self.finder = Finder(config, clock)
-        self.watches = Watches(clock, self._context, self._deliver, self._ended)
+        self.recorder, self.store = sampling.recorder, sampling.store
+        self.watches, self.probes = sampling.watches, sampling.probes
+        self.own_cpu = sampling.own_cpu
+        sampling.ended = self._ended
         self.lanes: dict[Signal, Lane] = {}
         self.log_lane: Lane | None = None
         if (collector := config.collector) is not None:
@@ -79,18 +65,26 @@ class Parts:
             self.lanes, self.store, self.watches.targets, self._record_http
         )
         self._encoder = MetricsEncoder()
-        self.own_cpu = OwnCpu()
         self._logged: dict[str, Target] = {}
         self._ends: list[Payload] = []
         self._reported: set[str] = set()
         self._open: list[Callable[[], None]] = []
 
+    @property
+    def config(self) -> Config:
+        return self.sampling.config
+
+    @property
+    def finder(self) -> Finder:
+        return self.sampling.finder
+
     def open(self) -> None:
         """Take the lock and the sockets, and what an earlier life left unsent."""
         self.state = State(self.config.folder)
         self._open.append(self.state.close)
-        probe, intake = self._sockets()
-        self.probes = ProbeReceiver(probe, self.inherited.probe_token or secrets.token_hex(16))
+        wanted = self.config.intake.otlp_http
+        intake = self.inherited.intake or listen(wanted.host, wanted.port)
+        self._open.append(intake.close)
         self.intake = Intake(intake, self.passthrough.receive)
         self.logs = LogPipeline(
             self.config, self.clock, self.state, self.ledger, self.log_lane, self.recorder
@@ -102,16 +96,9 @@ class Parts:
         for signal in self.lanes:
             self._send_what_was_left(signal)
 
-    def _sockets(self) -> tuple[socket.socket, socket.socket]:
-        wanted = self.config.intake.otlp_http
-        probe = self.inherited.probe or datagrams()
-        intake = self.inherited.intake or listen(wanted.host, wanted.port)
-        self._open += [probe.close, intake.close]
-        return probe, intake
-
     def servers(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """Thread bodies that answer on sockets until ``close``."""
-        yield "intake", self.intake.serve_forever
+        yield "intake", partial(self.intake.serve_forever, LOOK_UP)
         yield from self.api.servers()
 
     def greeting(self) -> str:
@@ -122,37 +109,22 @@ class Parts:
         )
 
     def follow(self) -> None:
-        """Look for targets, and watch exactly those that are there."""
-        self.own_cpu.look(self.clock.monotonic())
-        found = self.finder.find()
-        self.watches.follow(found)
-        for one in found:
+        """Look for targets, and watch exactly those that are there, and their logs."""
+        for one in self.sampling.follow():
             if (
                 one.spec is not None
                 and one.first
                 and self._logged.get(one.target.name) != one.target
             ):
                 self._logged[one.target.name] = one.target
+                self.recorder.know(one.target, self.clock.time())
                 self.logs.watch(one.target, one.spec.logs)
-
-    def _context(self, found: Found) -> Context:
-        return Context(self.config, found.spec, self.clock, self.probes)
-
-    def _deliver(
-        self, target: Target, kind: SourceType, items: list[Item], samples: list[Sample]
-    ) -> None:
-        now = self.clock.time()
-        self.store.update(target, kind.name, samples, now, kind.whole)
-        self.recorder.record(target, items, now)
 
     def _record_http(self, target: Target, snapshot: HttpSnapshot) -> None:
         self.recorder.record(target, [snapshot], self.clock.time())
 
     def _ended(self, target: Target) -> None:
-        now = self.clock.time()
-        self.store.end(target.key)
-        self.recorder.end(target.key, now)
-        self._ends += _joined(self.passthrough.seen.end(target.key, now))
+        self._ends += _joined(self.passthrough.seen.end(target.key, self.clock.time()))
 
     def export_metrics(self) -> None:
         """Send every series' latest value, and the end of those that ended. A value that finds no
@@ -178,9 +150,7 @@ class Parts:
         changed = [key for key in FIXED if getattr(config, key) != getattr(self.config, key)]
         if changed:
             raise ConfigError([f"{key}: takes a restart to change" for key in changed])
-        self.config = config
-        self.finder = Finder(config, self.clock)
-        self.watches.close()
+        self.sampling.reconfigure(config)
         for target in self._logged.values():
             self.logs.unwatch(target.key)
         self._logged.clear()
@@ -190,6 +160,7 @@ class Parts:
     def drain(self, deadline: Deadline) -> None:
         """Send what can be sent in time; keep on disk what was pushed to us and is unsent. Log
         lines need no keeping: their files are the queue."""
+        self.passthrough.close()
         self.watches.close()
         self.logs.drain(Deadline(self.clock, deadline.remaining() / 3))
         self.export_metrics()

@@ -34,17 +34,26 @@ class Recorder:
     def record(self, target: Target, items: Iterable[Item], now: float) -> None:
         """Take what a source yielded at ``now`` (Unix seconds)."""
         with self._lock:
-            if self._opened is None:
-                self._opened = now
-            track = self._tracks.get(target.key)
-            if track is None:
-                track = self._tracks[target.key] = Track(target, self._opened)
+            track = self._track(target, now)
             track.follow(target, now)
             for item in items:
                 track.take(item, now)
             if abs(now - self._tidied) >= 1.0:
                 self._tidied = now
                 self._tidy(now)
+
+    def know(self, target: Target, now: float) -> None:
+        """Begin the history of a target that may have nothing but logs; a known one goes on."""
+        with self._lock:
+            self._track(target, now)
+
+    def _track(self, target: Target, now: float) -> Track:
+        if self._opened is None:
+            self._opened = now
+        track = self._tracks.get(target.key)
+        if track is None:
+            track = self._tracks[target.key] = Track(target, self._opened)
+        return track
 
     def record_log(self, target_key: str, record: LogRecord) -> None:
         """Keep an error line (severity 17 and above) of a target that is already known."""
