@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from . import rules
 from .document import MAX_BYTES, DocumentError, Mapping, Node, Scalar, Sequence, compose, shown
 from .references import has_reference, resolve
 from .schema import Config, TargetConfig
+from .units import Secret
 
 NOT_YET: dict[str, str] = {
     "logs.multiline": "every line is a record of its own",
-    "targets[].loop.method=attach": "the loop is estimated from outside",
+    "targets[].loop.method=attach": "the loop is traced or probed as with auto",
+    "targets[].loop.method=estimated": "the loop is traced or probed as with auto",
 }
 """Keys of the contract, or single values of one, without a function in this version, and what
 happens instead."""
@@ -171,8 +174,10 @@ class _Reader:
             what = "a list" if isinstance(node, Sequence) else "a mapping"
             return self._problem(node.line, path, f"must be one value, not {what}")
         try:
-            text = resolve(node.text)
-            return _convert(text, kind)
+            value = _convert(resolve(node.text), kind)
+            if isinstance(value, Secret) and has_reference(node.text):
+                return Secret(value.reveal(), partial(resolve, node.text))
+            return value
         except ValueError as error:
             whence = " (in the value of the reference)" if has_reference(node.text) else ""
             return self._problem(node.line, path, f"{error}{whence}")

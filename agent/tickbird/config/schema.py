@@ -98,7 +98,7 @@ class ScrapeConfig(Struct, frozen=True):
 
 
 class LoopConfig(Struct, frozen=True):
-    """``auto``: trace, else the probe of ``exec``, else estimated."""
+    """``auto``: trace, else the probe of ``exec``."""
 
     method: Literal["auto", "trace", "probe", "attach", "estimated"] = "auto"
     stall_threshold: Duration = 0.1

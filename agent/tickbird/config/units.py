@@ -6,9 +6,11 @@ a reason that never repeats the text: it may be a secret in the wrong place.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -27,14 +29,20 @@ _LONGEST_REGEX = 4096
 
 
 class Secret:
-    """A value that must not be shown. Only :meth:`reveal` gives it away."""
+    """A value that must not be shown. Only :meth:`reveal` gives it away. ``again`` reads it anew
+    from where it came, and raises ``ValueError`` when that is not to be had."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_again", "_value")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, again: Callable[[], str] | None = None) -> None:
         self._value = value
+        self._again = again
 
     def reveal(self) -> str:
+        """The value as it is now: a rotated secret file is followed, a missing one is not."""
+        if self._again is not None:
+            with contextlib.suppress(ValueError):
+                self._value = self._again()
         return self._value
 
     def __repr__(self) -> str:

@@ -78,3 +78,16 @@ def test_secrets_compare_without_being_shown() -> None:
     assert Secret("a") == Secret("a")
     assert Secret("a") != Secret("b")
     assert f"{Secret('abc')} {Secret('abc')!r}" == "*** Secret(***)"
+
+
+def test_a_rotated_secret_file_is_followed_and_a_missing_one_keeps_the_last_value(tmp_path):
+    secret = tmp_path / "token"
+    secret.write_text("first")
+    headers = f"{{authorization: '${{file:{secret}}}'}}"
+    read = config.parse(f"collector: {{endpoint: 'http://127.0.0.1:4318', headers: {headers}}}")
+    header = read.collector.headers["authorization"]
+    assert header.reveal() == "first"
+    secret.write_text("second")
+    assert header.reveal() == "second"
+    secret.unlink()
+    assert header.reveal() == "second"
