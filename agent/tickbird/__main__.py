@@ -3,12 +3,14 @@ must not wait for ``exec``, so both are routed before typer (and all that it imp
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
 def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"] and not {"-h", "--help"} & set(arguments):
+        gc.disable()  # until all is imported: nothing of it is garbage, and looking takes a while
         from .cli.lean import run_lean  # noqa: PLC0415 - see above
 
         sys.exit(run_lean(arguments[1:]))

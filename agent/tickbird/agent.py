@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import gc
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 from .clock import Clock, Deadline, SystemClock, Ticker
 from .config import Config
 from .errors import TickbirdError
-from .parts import Inherited, Parts
+from .net import Inherited, datagrams
+from .sampling import Sampling
 from .sinks.console import Console
+from .sources.probe import ProbeReceiver
+from .watches import TOGETHER
+
+if TYPE_CHECKING:
+    from .parts import Parts
 
 SHUTDOWN_SECONDS = 10.0
 LOG_PAUSE = 0.25
@@ -76,10 +84,17 @@ class Agent:
     def run(self) -> None:
         """The whole life. Raises ``TickbirdError`` when it cannot begin; leaves nothing open."""
         with ExitStack() as opened:
-            parts = Parts(self._config, self._inherited, self._clock, self._say)
+            sampling = self._sample_first(opened)
+            # Half of all that there is to import: it comes after the first sample.
+            from .parts import Parts  # noqa: PLC0415
+
+            parts = Parts(sampling, self._inherited, self._say)
             opened.callback(parts.close)
             parts.open()
-            self._sample_first(parts)
+            parts.follow()
+            gc.freeze()
+            gc.enable()
+            gc.set_threshold(50_000, 20, 100)
             self._start_threads(parts)
             self._say(parts.greeting())
             try:
@@ -87,12 +102,17 @@ class Agent:
             finally:
                 self._drain(parts)
 
-    def _sample_first(self, parts: Parts) -> None:
+    def _sample_first(self, opened: ExitStack) -> Sampling:
         """The first sample comes before everything that can wait."""
-        parts.follow()
-        parts.watches.read_due()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
+        probe = self._inherited.probe or datagrams()
+        opened.callback(probe.close)
+        receiver = ProbeReceiver(probe, self._inherited.probe_token or secrets.token_hex(16))
+        sampling = Sampling(self._config, self._clock, receiver)
+        opened.callback(sampling.watches.close)
+        sampling.follow()
+        sampling.watches.read_due()
+        self._say(f"watching {len(sampling.watches.targets())} target(s)")
+        return sampling
 
     def _start_threads(self, parts: Parts) -> None:
         for lane in parts.all_lanes():
@@ -125,11 +145,12 @@ class Agent:
         console = Console(lambda since: parts.view.report(since, None), self._say, self._clock)
         while not (self._stop.is_set() or self._orphaned()):
             now = self._clock.monotonic()
+            soon = now + TOGETHER
             ended = parts.watches.read_due()
-            if ended or refresh.is_due(now):
+            if ended or refresh.is_due(soon):
                 refresh.advance(now)
                 parts.follow()
-            if export.is_due(now):
+            if export.is_due(soon):
                 export.advance(now)
                 parts.export_metrics()
             for problem in parts.new_problems():

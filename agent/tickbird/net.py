@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 
 from .errors import CannotCreate
 
 NEXT_PORTS = 20
 """How many ports after the wanted one are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What the supervisor of ``tickbird exec`` hands over; empty for a plain ``run``."""
+
+    probe: socket.socket | None = None
+    probe_token: str | None = None
+    intake: socket.socket | None = None
+    supervised: bool = False
+    """A supervisor started this agent, so it ends when that one has gone."""
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -103,10 +103,7 @@ class Parts:
 
     def greeting(self) -> str:
         where = self.config.collector.endpoint if self.config.collector else "the recorder only"
-        return (
-            f"watching {len(self.watches.targets())} target(s); page {self.api.url}, "
-            f"OTLP/HTTP intake {address(self.intake.socket)}, telemetry to {where}"
-        )
+        return f"page {self.api.url}, OTLP/HTTP intake {address(self.intake.socket)}, telemetry to {where}"
 
     def follow(self) -> None:
         """Look for targets, and watch exactly those that are there, and their logs."""

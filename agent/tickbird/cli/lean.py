@@ -13,7 +13,7 @@ from .. import config as configuration
 from ..agent import Agent
 from ..config import Config
 from ..errors import TickbirdError, UsageError
-from ..parts import Inherited
+from ..net import Inherited
 from .output import complain, note
 
 DEFAULT_FILES = ("tickbird.yaml", "/etc/tickbird/tickbird.yaml")

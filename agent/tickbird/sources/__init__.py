@@ -65,9 +65,12 @@ class SourceType:
 
 
 def source_types() -> dict[str, SourceType]:
-    """Every source of this package, by name, in the order of their names."""
+    """Every source of this package, by name, in the order of their names. Folders are not looked
+    into: the OTLP intake, which is no source of samples, brings an HTTP server with it."""
     found = {}
     for module in pkgutil.iter_modules(__path__):
+        if module.ispkg:
+            continue
         kind = getattr(importlib.import_module(f"{__name__}.{module.name}"), "SOURCE", None)
         if isinstance(kind, SourceType):
             found[kind.name] = kind

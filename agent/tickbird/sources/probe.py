@@ -34,6 +34,8 @@ from . import Context, Source, SourceType
 MAX_DATAGRAM = 65_535
 WAITING_DATAGRAMS = 64
 MAX_PROCESSES = 1_000
+LOOK_UP = 5.0
+"""Seconds between two looks at whether to stop, for which nobody waits."""
 MAX_SERIES = 2_000
 
 HEAP_USED = Instrument("v8js.memory.heap.used", Kind.UPDOWN, "By", "Heap in use.")
@@ -161,7 +163,7 @@ class ProbeReceiver:
         self.received = self.rejected = 0
 
     def run(self, stop: threading.Event) -> None:
-        self._socket.settimeout(0.5)
+        self._socket.settimeout(LOOK_UP)
         while not stop.is_set():
             try:
                 datagram = self._socket.recv(MAX_DATAGRAM)

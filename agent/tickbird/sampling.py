@@ -1,0 +1,62 @@
+"""What the agent begins with: targets, their sources, and where the samples go. All else that it
+does is joined on afterwards (``parts``), since importing that takes as long as a first sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .clock import Clock
+from .config import Config
+from .model import Item, Sample, Target
+from .recorder import Recorder
+from .sources import Context, SourceType
+from .sources.probe import ProbeReceiver
+from .store import Store
+from .targets import Finder, Found
+from .telemetry import OwnCpu
+from .watches import Watches
+
+
+class Sampling:
+    """Follows the targets of ``config`` and reads them into ``store`` and ``recorder``; ``ended``
+    is called with a target that is over, after both know."""
+
+    def __init__(self, config: Config, clock: Clock, probes: ProbeReceiver) -> None:
+        self.config = config
+        self.clock = clock
+        self.probes = probes
+        self.recorder = Recorder(config.recorder.keep, config.recorder.memory)
+        self.store = Store()
+        self.finder = Finder(config, clock)
+        self.watches = Watches(clock, self._context, self._deliver, self._end)
+        self.own_cpu = OwnCpu()
+        self.ended: Callable[[Target], None] | None = None
+
+    def follow(self) -> list[Found]:
+        """Look for targets, and watch exactly those that are there."""
+        self.own_cpu.look(self.clock.monotonic())
+        found = self.finder.find()
+        self.watches.follow(found)
+        return found
+
+    def reconfigure(self, config: Config) -> None:
+        """Follow the targets of ``config`` from now on; those of before are let go."""
+        self.config = config
+        self.finder = Finder(config, self.clock)
+        self.watches.close()
+
+    def _context(self, found: Found) -> Context:
+        return Context(self.config, found.spec, self.clock, self.probes)
+
+    def _deliver(
+        self, target: Target, kind: SourceType, items: list[Item], samples: list[Sample]
+    ) -> None:
+        now = self.clock.time()
+        self.store.update(target, kind.name, samples, now, kind.whole)
+        self.recorder.record(target, items, now)
+
+    def _end(self, target: Target) -> None:
+        self.store.end(target.key)
+        self.recorder.end(target.key, self.clock.time())
+        if self.ended is not None:
+            self.ended(target)
