@@ -1,17 +1,13 @@
 """P6: CPU per process sampled, ours (with encoding) beside psutil and process-exporter.
 
-    .venv/bin/python bench/sampling.py [--processes 10,100] [--rounds 5]
-
-Targets hold 20 descriptors, 4 threads and 4 MB each. Every round measures each way once, in turn;
-medians and ratios are printed as a table. About 20 s for 10 and 100 processes; 1,000 processes
-need some 8 GB of memory and two minutes. process-exporter takes part when it is installed
-(Debian: prometheus-process-exporter); its figure includes its answer over HTTP, as ours includes
-the OTLP request.
+Targets hold 20 descriptors, 4 threads and 4 MB each. Every round measures each way once, in turn.
+1,000 processes would need some 8 GB of memory and two minutes: ``run(counts=(1000,))``.
+process-exporter takes part when it is installed (Debian: prometheus-process-exporter); its figure
+includes its answer over HTTP, as ours includes the OTLP request.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -25,7 +21,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -36,6 +32,8 @@ from tickbird.sources import process
 from tickbird.store import Store
 from tickbird.testing import context, target
 
+TAKES = "20 s: CPU per process sampled, beside psutil and process-exporter (P6)"
+ROUNDS = 5
 MARK = "tickbird-bench-target"
 EXPORTER = "prometheus-process-exporter"
 Way = Callable[[], float]
@@ -45,8 +43,8 @@ Way = Callable[[], float]
 @contextlib.contextmanager
 def targets(count: int) -> Iterator[list[int]]:
     """``count`` processes, forked from one small parent so that they start at once."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
-    code += f"import sampling; sampling.hold({count})"
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); "
+    code += f"from bench import sampling; sampling.hold({count})"
     parent = subprocess.Popen([sys.executable, "-c", code, MARK], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pids = [int(parent.stdout.readline()) for _ in range(count)]
@@ -112,19 +110,20 @@ def by_psutil(pids: list[int]) -> Way:
 
 
 @contextlib.contextmanager
-def exporter() -> Iterator[Way]:
-    """process-exporter without threads and smaps, one group per process."""
+def exporter(mark: str) -> Iterator[tuple[int, Way]]:
+    """The pid of a process-exporter (without threads and smaps, one group for each process that
+    has ``mark`` among its arguments), and what asks it."""
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
         free.close()
         config = Path(folder) / "config.yml"
-        config.write_text(f'process_names: [{{name: "{{{{.PID}}}}", cmdline: ["{MARK}"]}}]\n')
+        config.write_text(f'process_names: [{{name: "{{{{.PID}}}}", cmdline: ["{mark}"]}}]\n')
         command = [EXPORTER, "-config.path", str(config), "-web.listen-address", address]
         flags = ["-threads=false", "-gather-smaps=false"]
         with subprocess.Popen([*command, *flags], stderr=subprocess.DEVNULL) as running:
             try:
-                yield scrape(running.pid, f"http://{address}/metrics")
+                yield running.pid, scrape(running.pid, f"http://{address}/metrics")
             finally:
                 running.terminate()
 
@@ -156,7 +155,7 @@ def measure(count: int, rounds: int) -> dict[str, list[float]]:
             "psutil, 8 fields": by_psutil(pids),
         }
         if shutil.which(EXPORTER):
-            ways["process-exporter"] = stack.enter_context(exporter())
+            _, ways["process-exporter"] = stack.enter_context(exporter(MARK))
         # enough repeats for the 10 ms ticks that the kernel counts other processes' CPU in
         repeats = max(3, 300 // count)
         found: dict[str, list[float]] = {name: [] for name in ways}
@@ -168,29 +167,20 @@ def measure(count: int, rounds: int) -> dict[str, list[float]]:
         return found
 
 
-def report(count: int, found: dict[str, list[float]]) -> None:
+def table(count: int, found: dict[str, list[float]]) -> Iterator[str]:
     first = statistics.median(next(iter(found.values())))
-    print(f"\n| {count} processes | µs CPU per process and sample | spread | ours / this |")
-    print("|---|--:|---|--:|")
+    yield f"| {count} processes | µs CPU per process and sample | spread | ours / this |"
+    yield "|---|--:|---|--:|"
     for name, values in found.items():
         middle = statistics.median(values)
         spread = f"{min(values):.0f} to {max(values):.0f}"
-        print(f"| {name} | {middle:.0f} | {spread} | {first / middle:.2f} |")
+        yield f"| {name} | {middle:.0f} | {spread} | {first / middle:.2f} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--processes", default="10,100")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    machine = os.uname()
-    print(f"{machine.sysname} {machine.release} {machine.machine}, {os.cpu_count()} CPUs, ", end="")
-    print(f"Python {sys.version.split()[0]}, psutil {psutil.__version__}")
+def run(counts: Sequence[int] = (10, 100)) -> list[str]:
+    lines = [f"psutil {psutil.__version__}"]
     if not shutil.which(EXPORTER):
-        print(f"without process-exporter: {EXPORTER} is not installed")
-    for count in map(int, options.processes.split(",")):
-        report(count, measure(count, options.rounds))
-
-
-if __name__ == "__main__":
-    main()
+        lines.append(f"Without process-exporter: {EXPORTER} is not installed.")
+    for count in counts:
+        lines += ["", *table(count, measure(count, ROUNDS))]
+    return lines

@@ -1,0 +1,37 @@
+"""Runs all benches or the named ones, and writes RESULTS.md: ``python -m bench [NAME...]``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from types import ModuleType
+
+from . import idle, results, sampling, start
+
+BENCHES: dict[str, ModuleType] = {
+    module.__name__.rpartition(".")[2]: module for module in (idle, sampling, start)
+}
+
+
+def main() -> None:
+    about = "".join(f"\n  {name:10} {module.TAKES}" for name, module in BENCHES.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=f"Measures, prints, and writes {results.PATH.name}:{about}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all when none is given")
+    names = parser.parse_args().names or list(BENCHES)
+    if unknown := set(names) - BENCHES.keys():
+        parser.error(f"no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    for name in names:
+        bench = BENCHES[name]
+        print(f"{name}: {bench.TAKES} ...", flush=True)
+        began = time.monotonic()
+        lines = bench.run()
+        print("\n".join(lines), f"\n({name} took {time.monotonic() - began:.0f} s)\n", flush=True)
+        results.write(name, lines)
+
+
+if __name__ == "__main__":
+    main()
