@@ -63,9 +63,15 @@ def cost(pid: int) -> Cost:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """State and sockets of an agent go below ``folder``."""
-    places = {"TICKBIRD_STATE_DIR": str(folder / "state"), "TICKBIRD_RUNTIME_DIR": str(folder)}
-    return {**os.environ, **places}
+    """State and sockets of an agent go below ``folder``, and so does compiled code: a checkout
+    may have none, or be told to write none, where an installed package has it."""
+    places = {
+        "TICKBIRD_STATE_DIR": str(folder / "state"),
+        "TICKBIRD_RUNTIME_DIR": str(folder),
+        "PYTHONPYCACHEPREFIX": str(folder / "compiled"),
+    }
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **places}
 
 
 @contextlib.contextmanager
