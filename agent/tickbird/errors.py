@@ -8,6 +8,7 @@ The tree, each with the exit code that the command line gives it::
     ├── CannotCreate      73  a file, port or lock cannot be taken
     ├── ConfigError       78  the configuration is wrong; carries every problem at once
     └── SourceError           one source failed; costs only that source
+        ├── FetchError        a request got no whole answer
         ├── NoData            nothing to measure here: neither an error nor zero
         └── TargetGone        the process behind the source has ended
 
@@ -57,6 +58,14 @@ class SourceError(TickbirdError):
 
 class NoData(SourceError):
     """The source works, but there is nothing to measure on this host or target."""
+
+
+class FetchError(SourceError):
+    """A request that got no whole answer; ``kind`` is a value fit for ``error.type``."""
+
+    def __init__(self, message: str, kind: str, remedy: str | None = None) -> None:
+        super().__init__(message, remedy)
+        self.kind = kind
 
 
 class TargetGone(SourceError):

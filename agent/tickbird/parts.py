@@ -103,7 +103,8 @@ class Parts:
 
     def greeting(self) -> str:
         where = self.config.collector.endpoint if self.config.collector else "the recorder only"
-        return f"page {self.api.url}, OTLP/HTTP intake {address(self.intake.socket)}, telemetry to {where}"
+        intake = address(self.intake.socket)
+        return f"page {self.api.url}, OTLP/HTTP intake {intake}, telemetry to {where}"
 
     def follow(self) -> None:
         """Look for targets, and watch exactly those that are there, and their logs."""

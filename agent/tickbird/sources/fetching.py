@@ -17,18 +17,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from .. import __version__
 from ..clock import Deadline
-from ..errors import SourceError
+from ..errors import FetchError
 
 CHUNK = 65536
 _FAILURES = (OSError, http.client.HTTPException, ValueError)
-
-
-class FetchError(SourceError):
-    """A request that got no whole answer; ``kind`` is a value fit for ``error.type``."""
-
-    def __init__(self, message: str, kind: str, remedy: str | None = None) -> None:
-        super().__init__(message, remedy)
-        self.kind = kind
 
 
 class _TimedSocket:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import datetime
 import socket
-import ssl
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from ..clock import Deadline
+from ..errors import FetchError
 from ..model import Instrument, Item, Kind, Sample, Target
 from . import Context, SourceType
-from .fetching import Connection, FetchError
 
 TIMEOUT = 5.0
 """Seconds at most for one probe; less when the interval is shorter."""
@@ -56,6 +55,8 @@ class HttpProbe:
 
     def __init__(self, url: str, interval: float, context: Context) -> None:
         """Raises SourceError for an address that is not http or https."""
+        from .fetching import Connection  # noqa: PLC0415 - an HTTP client, where one is configured
+
         self.interval = interval
         self.problems: tuple[str, ...] = ()
         """Why the last probe did not end well; fit to be shown."""
@@ -113,6 +114,8 @@ def _samples(status: int | None, seconds: float) -> list[Item]:
 def _unverified_certificate(host: str, port: int, deadline: Deadline) -> bytes | None:
     """The certificate that verification refused: how long ago it expired is worth knowing.
     Nothing but the handshake is exchanged."""
+    import ssl  # noqa: PLC0415 - came with the HTTP client
+
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from isal import isal_zlib
 
 from ..clock import Deadline
-from ..errors import SourceError
+from ..errors import FetchError, SourceError
 from ..model import Instrument, Item, Kind, Sample, Target
 from . import Context, SourceType
 from .exposition import Bounds, Catalogue, Exposition, MalformedError, parse
-from .fetching import CHUNK, Connection, FetchError
 
 TIMEOUT = 10.0
 """Seconds at most for one scrape; less when the interval is shorter."""
 
+CHUNK = 64 * 1024
 BODY = 16 << 20
 """Bytes of an answer, after decompression."""
 
@@ -54,6 +54,8 @@ class ScrapeSource:
         self, url: str, interval: float, context: Context, bounds: Bounds | None = None
     ) -> None:
         """Raises SourceError for an address that is not http or https."""
+        from .fetching import Connection  # noqa: PLC0415 - an HTTP client, where one is configured
+
         self.interval = interval
         self.problems: tuple[str, ...] = ()
         """Why the last scrape failed, or what it left out; fit to be shown."""
