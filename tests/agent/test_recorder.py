@@ -16,6 +16,7 @@ from tickbird.model import (
     Kind,
     LogRecord,
     LoopWindow,
+    RuntimeInfo,
     Sample,
     Stall,
     Target,
@@ -151,6 +152,17 @@ def test_a_silent_probe_of_an_ended_process_is_no_stall(recorder: Recorder) -> N
         recorder.record(target(), cpu(1.0, 1.0), T0 + second)
     recorder.end("shop", T0 + 5)
     assert only(recorder, T0 + 6).stalls == ()
+
+
+def test_the_silence_of_a_process_whose_loop_has_stopped_is_no_stall(recorder: Recorder) -> None:
+    recorder.record(target(), [RuntimeInfo("asyncio", "3.12"), loop(T0)], T0 + 1)
+    recorder.record(target(), [RuntimeInfo("python", "3.12")], T0 + 1)
+    for second in range(1, 6):
+        recorder.record(target(), cpu(1.0, 1.0), T0 + second)
+    view = only(recorder, T0 + 5)
+    assert view.stalls == ()
+    assert view.runtime is not None
+    assert view.runtime.runtime == "asyncio"
 
 
 def test_an_agent_that_slept_accuses_nobody(recorder: Recorder) -> None:

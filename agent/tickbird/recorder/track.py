@@ -123,8 +123,10 @@ class Track:
             self._stall(item, now)
         elif isinstance(item, HttpSnapshot):
             self._requests(item, now)
-        else:
+        elif self._runtime is None or item.runtime != "python":
             self._runtime = item
+        else:
+            self._loop_end = None  # its loop has stopped; silence of none is no lag
 
     def _sample(self, sample: Sample, now: float) -> None:
         name = sample.instrument.name

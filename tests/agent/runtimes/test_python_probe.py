@@ -38,7 +38,7 @@ def test_stalls_are_what_the_service_measured_itself(python, runtime, sleeps):
         pytest.importorskip("uvloop")
     service = python(BLOCKS.format(sleeps=sleeps, run=RUN[runtime]))
     blocks = json.loads(service.finish())
-    assert {report.runtime for report in service.reports} == {runtime}
+    assert {report.runtime for report in service.reports if report.loop} == {runtime}
     stalls = [stall for report in service.reports for stall in report.stalls]
     assert len(stalls) == len(blocks)
     for stall, block in zip(stalls, blocks, strict=True):
@@ -60,6 +60,31 @@ def test_a_loop_that_ends_early_is_still_reported(python):
     service = python(ONE_LOOP)
     service.finish()
     assert len(service.reports) == 1
+
+
+@pytest.mark.parametrize("runtime", ["asyncio", "uvloop"])
+def test_a_loop_that_has_stopped_says_so_once(python, runtime):
+    if runtime == "uvloop":
+        pytest.importorskip("uvloop")
+    service = python(
+        f"import asyncio, time, {runtime}\n{runtime}.run(asyncio.sleep(1.3)); time.sleep(60)"
+    )
+    service.until(lambda: any(report.loop is None for report in service.reports))
+    assert [report.runtime for report in service.reports] == [runtime, runtime, "python"]
+
+
+def test_an_import_hook_of_the_old_kind_does_not_break_the_import_of_asyncio(python):
+    service = python("""
+import sys
+class Old:
+    def find_module(self, name, path=None):
+        return None
+sys.meta_path.insert(1, Old())
+import asyncio
+asyncio.run(asyncio.sleep(0.1))
+""")
+    service.finish()
+    assert service.reports[-1].loop is not None
 
 
 def test_time_between_two_runs_of_a_loop_is_nobodys_stall(python):

@@ -46,6 +46,7 @@ class Probe:
         self._seq = 0
         self._monitor: LoopMonitor | None = None
         self._main = False
+        self._expected = False
         self._http: HttpTotals | None = None
         self._reporting_thread = False
 
@@ -63,6 +64,14 @@ class Probe:
         self._main = main
         self._monitor = open_monitor(loop, self._threshold)
         call_later(loop, WINDOW, self._turn, self._monitor)
+
+    def stops(self, loop: asyncio.AbstractEventLoop) -> None:
+        """``loop`` does not run any more: the silence that follows is no lag. The agent need not
+        be told of a loop that it has not heard of."""
+        if self._expected and self._monitor is not None and self._monitor.loop is loop:
+            self.send()
+            self.send()  # without a window now, which says that no loop runs
+            self._expected = False
 
     def _turn(self, monitor: LoopMonitor) -> None:
         if monitor is self._monitor:
@@ -115,17 +124,18 @@ class Probe:
             return json.dumps(value, separators=(",", ":"))
 
         monitor, http = self._monitor, self._http
+        own = monitor.take() if monitor and monitor.measured else {}
+        self._expected = self._expected or bool(own)
         head: dict[str, Any] = {
             "v": 1,
             "token": self._token,
             "pid": self._pid,
-            "runtime": monitor.runtime if monitor else "python",
+            "runtime": monitor.runtime if monitor and own else "python",
             "version": ".".join(map(str, sys.version_info[:3])),
             "seq": self._seq,
             "start": time.time(),
             "duration": 0.0,
         }
-        own = monitor.take() if monitor and monitor.measured else {}
         series = [text(one) for one in http.report()] if http else []
         fixed = text({**head, **own})
         while True:
@@ -154,9 +164,12 @@ class _Hook:
             return None
         sys.meta_path.remove(self)
         for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
+            # Before Python 3.12 a finder may be of an older kind; the interpreter asks those.
+            find_spec = getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = find_spec(name, path, target) if find_spec else None
             if spec is not None:
-                self._loader, spec.loader = spec.loader, self  # type: ignore[assignment]
+                if hasattr(spec.loader, "exec_module"):
+                    self._loader, spec.loader = spec.loader, self  # type: ignore[assignment]
                 return spec
         return None
 
@@ -173,14 +186,18 @@ class _Hook:
 
 
 def _hook_loops(events: ModuleType) -> None:
-    """Every loop, asyncio's or not, says by ``_set_running_loop`` that it begins to run."""
-    original = events._set_running_loop
+    """Every loop, asyncio's or not, says by ``_set_running_loop`` that it runs or stops."""
+    original, running = events._set_running_loop, events._get_running_loop
 
     def _set_running_loop(loop: asyncio.AbstractEventLoop | None) -> None:
+        before = running()
         original(loop)
-        if loop is not None and probe is not None:
-            try:  # noqa: SIM105
-                probe.runs(loop)
+        if probe is not None:
+            try:
+                if loop is not None:
+                    probe.runs(loop)
+                elif before is not None:
+                    probe.stops(before)
             except Exception:  # noqa: BLE001, S110, RUF100 - see the module's first lines
                 pass
 
