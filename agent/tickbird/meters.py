@@ -97,6 +97,13 @@ INSTRUMENTS = (
 )
 
 
+LOOP_METRICS = frozenset(
+    one.name
+    for one in (*(i for loop in _LOOPS.values() for i in loop.all()), ITERATION, BLOCKED, STALLS)
+)
+"""What whoever measures the loop speaks of."""
+
+
 class Meter:
     """Running totals of one target's loop and requests; one meter per (target, identity)."""
 
@@ -104,6 +111,7 @@ class Meter:
         self._runtime = runtime
         self._threshold = stall_threshold
         self._active = self._idle = self._blocked = self._iterations_sum = 0.0
+        self._method: str | None = None
         self._iterations: dict[int, int] = {}
         self._stalls: dict[str, int] = {}
 
@@ -123,6 +131,8 @@ class Meter:
 
     def _loop(self, window: LoopWindow) -> list[Sample]:
         loop = _LOOPS["nodejs" if self._runtime == "node" else "asyncio"]
+        if window.method != self._method:  # its own series: what another counted is not in it
+            self._method, self._iterations, self._iterations_sum = window.method, {}, 0.0
         self._active += window.active
         self._idle += window.idle
         self._iterations_sum += window.sum

@@ -3,7 +3,7 @@ does is joined on afterwards (``parts``), since importing that takes as long as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from .clock import Clock
 from .config import Config
@@ -28,7 +28,7 @@ class Sampling:
         self.recorder = Recorder(config.recorder.keep, config.recorder.memory)
         self.store = Store()
         self.finder = Finder(config, clock)
-        self.watches = Watches(clock, self._context, self._deliver, self._end)
+        self.watches = Watches(clock, self._context, self._deliver, self._release, self._end)
         self.own_cpu = OwnCpu()
         self.ended: Callable[[Target], None] | None = None
 
@@ -54,6 +54,9 @@ class Sampling:
         now = self.clock.time()
         self.store.update(target, kind.name, samples, now, kind.whole)
         self.recorder.record(target, items, now)
+
+    def _release(self, target: Target, metrics: Collection[str]) -> None:
+        self.store.release(target.key, metrics)
 
     def _end(self, target: Target) -> None:
         self.store.end(target.key)

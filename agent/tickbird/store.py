@@ -7,7 +7,7 @@ series leave the table and are handed out once more as ended, so that every sink
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from .model import Distribution, Identity, Instrument, Kind, Sample, Target
@@ -68,7 +68,7 @@ class Store:
     def _take(self, table: _Table, sample: Sample, now: float) -> None:
         key = (sample.instrument.name, sample.labels)
         known = table.series.get(key)
-        if known is None:
+        if known is None or _redeclared(known.instrument, sample.instrument):
             identity = table.target.identity
             start = identity.started_at if identity else now
             table.series[key] = Series(
@@ -106,16 +106,15 @@ class Store:
             table = self._tables.get(target_key)
             return dict(table.owners) if table else {}
 
-    def release(self, target_key: str, source: str) -> None:
-        """The source has nothing more to say of the target: its series end."""
+    def release(self, target_key: str, metrics: Collection[str]) -> None:
+        """Another source speaks of these metrics from now on: what their owner said ends."""
         with self._lock:
             if (table := self._tables.get(target_key)) is None:
                 return
-            names = {name for name, owner in table.owners.items() if owner == source}
-            for key in [key for key in table.series if key[0] in names]:
+            for key in [key for key in table.series if key[0] in metrics]:
                 self._ended.append(table.series.pop(key))
-            for name in names:
-                del table.owners[name]
+            for name in metrics:
+                table.owners.pop(name, None)
 
     def end(self, target_key: str) -> None:
         """The target ended or was let go: all its series end."""
@@ -135,15 +134,25 @@ class Store:
         """Series that ended since the last call and have not come back since."""
         with self._lock:
             ended, self._ended = self._ended, []
-            return [series for series in ended if not self._lives(series)]
-
-    def _lives(self, series: Series) -> bool:
-        table = self._tables.get(series.target.key)
-        return table is not None and (series.instrument.name, series.labels) in table.series
+            keys = {series.target.key for series in ended}
+            tables = [self._tables[key] for key in keys if key in self._tables]
+            living = {_outside(series) for table in tables for series in table.series.values()}
+            return [series for series in ended if _outside(series) not in living]
 
 
 def _same_process(a: Identity | None, b: Identity | None) -> bool:
     return a is not None and b is not None and a[:2] == b[:2] if a or b else True
+
+
+def _redeclared(before: Instrument, after: Instrument) -> bool:
+    """A service may be replaced behind its address by one that gives a name another meaning."""
+    return before is not after and (before.kind, before.bounds) != (after.kind, after.bounds)
+
+
+def _outside(series: Series) -> tuple[str, str, frozenset[tuple[str, str]]]:
+    """What a series is elsewhere, where a label without a value is no label."""
+    pairs = zip(series.instrument.labels, series.labels, strict=True)
+    return series.target.key, series.instrument.name, frozenset(p for p in pairs if p[1])
 
 
 def _went_down(known: Series, value: float | Distribution) -> bool:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from .clock import Ticker
 from .errors import NoData, SourceError, TargetGone
-from .meters import Meter
+from .meters import LOOP_METRICS, Meter
 from .model import LOOP_METHODS, Item, LoopWindow, Sample, Stall, Target
+from .recorder.track import METHOD_HELD
 from .sources import Context, Source, SourceType
 
-LOOP_METHOD_KEPT = 5.0
-"""Seconds that a better method may be silent before the next one is taken."""
 RETRY_OPEN = 30.0
 """Seconds after which a source that could not be opened is tried again."""
 
 Deliver = Callable[[Target, SourceType, list[Item], list[Sample]], None]
 """Takes what a source of a target said: the items, and the series that they move."""
+Release = Callable[[Target, Collection[str]], None]
+"""Takes the metrics of a target that another source speaks of from now on."""
 
 
 def _words(error: SourceError) -> str:
     return f"{error}; {error.remedy}" if error.remedy else str(error)
+
+
+def _defect(error: Exception) -> str:
+    return f"failed by a defect of the agent: {error!r}"
 
 
 @dataclass(slots=True)
@@ -36,6 +41,10 @@ class SourceState:
     errors: int = 0
     reading: bool = False
 
+    def fail(self, problem: str) -> None:
+        self.problem = problem
+        self.errors += 1
+
 
 @dataclass(slots=True)
 class Watch:
@@ -45,6 +54,7 @@ class Watch:
     target: Target
     context: Context
     deliver: Deliver
+    release: Release
     meter: Meter
     gone: bool = False
     states: dict[str, SourceState] = field(default_factory=dict)
@@ -57,6 +67,7 @@ class Watch:
         """Open every source that the target has; one that cannot be opened is tried again."""
         for kind in kinds:
             state = SourceState(kind, None, Ticker(self.context.clock, RETRY_OPEN))
+            state.ticker.advance(self.context.clock.monotonic())
             self._open(state)
             if state.source is not None or state.problem is not None:
                 self.states[kind.name] = state
@@ -67,9 +78,9 @@ class Watch:
         except TargetGone:
             self.gone = True
         except SourceError as error:
-            state.problem = _words(error)
-            state.errors += 1
-            state.ticker.advance(self.context.clock.monotonic())
+            state.fail(_words(error))
+        except Exception as error:
+            state.fail(_defect(error))
         else:
             if state.source is not None:
                 state.problem = None
@@ -104,11 +115,9 @@ class Watch:
         except NoData:
             state.problem = None
         except SourceError as error:
-            state.problem = _words(error)
-            state.errors += 1
+            state.fail(_words(error))
         except Exception as error:
-            state.problem = f"failed by a defect of the agent: {error!r}"
-            state.errors += 1
+            state.fail(_defect(error))
         finally:
             state.reading = False
             if self._closed and state.source is not None:
@@ -129,7 +138,9 @@ class Watch:
         for method in {item.method for item in items if isinstance(item, LoopWindow)}:
             known = self.loop_method
             better = known is None or LOOP_METHODS.index(method) <= LOOP_METHODS.index(known)
-            if better or now - self._loop_seen > LOOP_METHOD_KEPT:
+            if better or now - self._loop_seen > METHOD_HELD:
+                if known not in (None, method):
+                    self.release(self.target, LOOP_METRICS)
                 self.loop_method, self._loop_seen = method, now
         return [
             item

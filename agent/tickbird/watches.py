@@ -14,7 +14,7 @@ from .meters import Meter
 from .model import Target
 from .sources import Context, source_types
 from .targets import Found
-from .watch import Deliver, Watch
+from .watch import Deliver, Release, Watch
 
 STALL_THRESHOLD = 0.1
 """Seconds; where the configuration says nothing else."""
@@ -30,11 +30,13 @@ class Watches:
         clock: Clock,
         context: Callable[[Found], Context],
         deliver: Deliver,
+        release: Release,
         ended: Callable[[Target], None],
     ) -> None:
         self._clock = clock
         self._context = context
         self._deliver = deliver
+        self._release = release
         self._ended = ended
         self._kinds = source_types()
         self._watches: dict[str, Watch] = {}
@@ -57,7 +59,8 @@ class Watches:
         spec = found.spec
         threshold = spec.loop.stall_threshold if spec else STALL_THRESHOLD
         target = found.target
-        watch = Watch(target, self._context(found), self._deliver, Meter(target.runtime, threshold))
+        meter = Meter(target.runtime, threshold)
+        watch = Watch(target, self._context(found), self._deliver, self._release, meter)
         watch.open(self._kinds.values())
         if watch.gone:
             watch.close()

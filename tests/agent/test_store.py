@@ -32,7 +32,7 @@ def test_a_metric_of_a_target_has_one_source():
 def test_another_source_takes_over_once_the_first_has_let_go():
     store = Store()
     store.update(target(), "probe", [Sample(REQUESTS, 3, ("/a",))], 100)
-    store.release("shop", "probe")
+    store.release("shop", {"requests"})
     store.update(target(), "scrape", [Sample(REQUESTS, 900, ("/b",))], 101)
     assert list(values(store)) == [("requests", ("/b",))]
     assert [s.labels for s in store.take_ended()] == [("/a",)]
@@ -67,3 +67,32 @@ def test_every_series_of_a_target_ends_with_it_and_is_handed_out_once():
     assert list(store.series()) == []
     assert [s.instrument.name for s in store.take_ended()] == ["memory"]
     assert store.take_ended() == []
+
+
+def test_a_series_missing_from_a_whole_reading_has_ended():
+    store = Store()
+    both = [Sample(REQUESTS, 1, ("/a",)), Sample(REQUESTS, 1, ("/b",))]
+    store.update(target(), "scrape", both, 100, whole=True)
+    store.update(target(), "process", [Sample(MEMORY, 5)], 105)
+    store.update(target(), "scrape", both[:1], 110, whole=True)
+    assert [s.labels for s in store.take_ended()] == [("/b",)]
+    assert set(values(store)) == {("requests", ("/a",)), ("memory", ())}
+
+
+def test_a_name_that_comes_with_another_meaning_is_another_series():
+    store = Store()
+    other = Instrument("times", Kind.HISTOGRAM, "s", "Times.", (), (0.1, 1.0))
+    store.update(target(), "scrape", [Sample(TIMES, Distribution((5, 5), 1.0, 10))], 100)
+    store.update(target(), "scrape", [Sample(other, Distribution((1, 2, 3), 9.0, 6))], 110)
+    (series,) = store.series()
+    assert series.instrument.bounds == (0.1, 1.0)
+    assert series.value.counts == (1, 2, 3)
+
+
+def test_a_label_that_joins_a_family_ends_none_of_its_series():
+    store = Store()
+    wider = Instrument("requests", Kind.COUNTER, "{request}", "Requests.", ("host", "route"))
+    store.update(target(), "scrape", [Sample(REQUESTS, 1, ("/a",))], 100, whole=True)
+    store.update(target(), "scrape", [Sample(wider, 2, ("", "/a"))], 110, whole=True)
+    assert store.take_ended() == []
+    assert values(store) == {("requests", ("", "/a")): (2, 50.0)}

@@ -55,7 +55,7 @@ class HttpProbe:
 
     def __init__(self, url: str, interval: float, context: Context) -> None:
         """Raises SourceError for an address that is not http or https."""
-        from .fetching import Connection  # noqa: PLC0415 - an HTTP client, where one is configured
+        from ..fetching import Connection  # noqa: PLC0415 - an HTTP client, where one is configured
 
         self.interval = interval
         self.problems: tuple[str, ...] = ()
@@ -180,4 +180,6 @@ def open_source(target: Target, context: Context) -> HttpProbe | None:
     return HttpProbe(context.spec.http.url, context.spec.http.interval, context)
 
 
-SOURCE = SourceType("http", (DURATION, STATUS, ERROR, CERTIFICATE), open_source, blocking=True)
+SOURCE = SourceType(
+    "http", (DURATION, STATUS, ERROR, CERTIFICATE), open_source, blocking=True, whole=True
+)

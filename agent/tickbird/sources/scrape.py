@@ -54,7 +54,7 @@ class ScrapeSource:
         self, url: str, interval: float, context: Context, bounds: Bounds | None = None
     ) -> None:
         """Raises SourceError for an address that is not http or https."""
-        from .fetching import Connection  # noqa: PLC0415 - an HTTP client, where one is configured
+        from ..fetching import Connection  # noqa: PLC0415 - an HTTP client, where one is configured
 
         self.interval = interval
         self.problems: tuple[str, ...] = ()
@@ -159,4 +159,6 @@ def open_source(target: Target, context: Context) -> ScrapeSource | None:
     return ScrapeSource(context.spec.scrape.url, context.spec.scrape.interval, context)
 
 
-SOURCE = SourceType("scrape", (UP, DURATION, TAKEN, LEFT_OUT), open_source, blocking=True)
+SOURCE = SourceType(
+    "scrape", (UP, DURATION, TAKEN, LEFT_OUT), open_source, blocking=True, whole=True
+)
