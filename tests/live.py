@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
+import tickbird
 from backends import Stack
 from running import TICKBIRD, environment, until
 from tickbird.stack import ask
@@ -214,3 +218,40 @@ def loki(stack: Stack, name: str) -> list[Entry]:
         if len(page) < 5000:
             return sorted(set(found), key=lambda one: one.time)
         start = max(one.time for one in page)
+
+
+class OtherUser:
+    """A folder of a user that has no rights, and the words by which that user runs a program.
+    Only root can lend it; the machine's own Python, since ours may lie in root's home."""
+
+    PYTHON = "/usr/bin/python3"
+
+    def __init__(self, folder: Path, uid: int) -> None:
+        self.folder = folder
+        self._uid = uid
+        if os.geteuid() != 0 or shutil.which("setpriv") is None:
+            pytest.skip("not on this host: root and setpriv, to run as another user")
+        for place in (folder, folder / "run"):
+            place.mkdir(mode=0o700, exist_ok=True)
+            os.chown(place, uid, uid)
+        modules = [path for path in sys.path if path.endswith(("site-packages", "/agent"))]
+        path = ":".join([str(Path(tickbird.__file__).parents[1]), *modules])
+        self.environ = {"PYTHONPATH": path, "HOME": str(folder)}
+        self.python = [*self.prefix(), self.PYTHON]
+        check = "import sys, msgspec, tickbird; print(sys.version_info[:2])"
+        said = subprocess.run(
+            [*self.python, "-c", check],
+            env=os.environ | self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if said.stdout.strip() != str(sys.version_info[:2]):
+            pytest.skip("not on this host: a Python and a checkout that another user can read")
+
+    def prefix(self) -> list[str]:
+        return ["setpriv", f"--reuid={self._uid}", f"--regid={self._uid}", "--clear-groups"]
+
+    def agent(self, settings: dict[str, Any]) -> Agent:
+        program = [*self.python, "-m", "tickbird"]
+        return Agent(self.folder, settings, program=program, environ=self.environ)

@@ -13,7 +13,7 @@ from ..commands import service_name
 from ..config import Config, TargetConfig
 from ..model import Identity, Target
 from .automatic import Left, choose
-from .match import Matcher, MatchError, hidden
+from .match import Matcher, MatchError
 from .proc import Proc, Processes
 from .table import Process, Table
 
@@ -152,12 +152,6 @@ class Finder:
                 f"{label}: match fits {len(leads)} separate processes (pid {pids}), all watched as "
                 "one service; narrow the pattern, or match by port or pidfile"
             )
-        self.problems += [
-            f"{label}: pid {one.pid} belongs to another user, so its files, sockets and I/O stay "
-            "unknown; run the agent as that user or as root to see them"
-            for one in leads
-            if hidden(one)
-        ]
         return leads
 
     def _hold(self, number: int, pid: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -159,11 +158,6 @@ class Matcher:
         if not found:
             raise MatchError(missing)
         return self.heads(found)
-
-
-def hidden(process: Process) -> bool:
-    """Whether it belongs to another user than the agent's, so that much cannot be read."""
-    return os.geteuid() != 0 and process.owner not in (None, os.geteuid())
 
 
 def _read_pidfile(path: Path) -> int:

@@ -285,8 +285,7 @@ def test_another_users_process_is_watched_with_what_may_be_seen_of_it() -> None:
     with os.fdopen(reader) as file:
         pids, problems = json.load(file)
     assert pids == [os.getpid()]
-    assert len(problems) == 1
-    assert "belongs to another user" in problems[0]
+    assert problems == []  # what cannot be read of it is for its source to tell
 
 
 def test_uvloop_is_known_by_its_mapped_library(proc, finder) -> None:
