@@ -26,7 +26,8 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening TCP socket on ``port``, or on the next free one after it (0: any)."""
     last: OSError | None = None
     for candidate in range(port, port + (NEXT_PORTS if port else 1)):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((host, candidate))
@@ -51,6 +52,6 @@ def datagrams(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
 
 
 def address(sock: socket.socket) -> str:
-    """``host:port`` of a bound socket."""
+    """``host:port`` of a bound socket, as it stands in a URL."""
     host, port = sock.getsockname()[:2]
-    return f"{host}:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -191,6 +191,30 @@ def test_ctrl_c_reaches_the_service_once(place: Place) -> None:
     assert os.waitstatus_to_exitcode(found[1]) == 41
 
 
+def test_a_terminal_that_goes_away_hangs_the_service_up_once(place: Place) -> None:
+    code = (
+        "import pathlib, signal, time\n"
+        "got = []\n"
+        "signal.signal(signal.SIGHUP, lambda *_: got.append(1))\n"
+        "print('ready', flush=True)\n"
+        "end = time.monotonic() + 20\n"
+        "while not got and time.monotonic() < end: time.sleep(0.01)\n"
+        "time.sleep(0.5)\n"
+        "pathlib.Path('hangups').write_text(str(len(got)))\n"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(place.folder)
+        words = [*EXEC, "-c", "t.yaml", "--name", "svc", "--", sys.executable, "-c", code]
+        os.execv(words[0], words)
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1024)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (place.folder / "hangups").read_text() == "1"
+
+
 def test_the_service_starts_before_its_agent(place: Place) -> None:
     run = place.start("sleep", "60")
     agent = started(place.agent())

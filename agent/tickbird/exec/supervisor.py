@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..commands import runtime_of, service_name
 from ..errors import CannotCreate, TickbirdError
+from ..net import address, datagrams, listen
 from ..paths import private_folder, state_home
 from .child import Child
 from .environment import instrumented
@@ -36,13 +37,12 @@ _FORWARDED = {
 }
 _IMPATIENT = {signal.SIGINT, signal.SIGTERM}
 _FROM_TERMINAL = 0x80
-"""SI_KERNEL: the terminal has sent the signal to the whole process group, the service included."""
+"""SI_KERNEL."""
 _ROUND = 0.5
 _DRAIN = 10.0
 _SPOOL_SIZE = 1024**3
 _MOST_OF_A_NAME = 100
 _INTAKE_PORT = 8426
-_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +77,14 @@ def run(options: Options, say: Callable[[str], None]) -> int:
     base = _load(options.config)
     name = options.name or _only_target(base) or _name_of(options.command)
     place = _place(base, name, say)
-    probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    probe.bind((_LOOPBACK, 0))
-    intake = _listen(base.intake.otlp_http if base else (_LOOPBACK, _INTAKE_PORT))
-    link = Link(probe, intake, secrets.token_urlsafe(16))
+    intake = listen(*(base.intake.otlp_http if base else ("127.0.0.1", _INTAKE_PORT)))
+    link = Link(datagrams(), intake, secrets.token_urlsafe(16))
     env = instrumented(
         os.environ,
         name=name,
-        probe=probe.getsockname()[1],
+        probe=address(link.probe),
         token=link.token,
-        intake=intake.getsockname()[1],
+        intake=address(intake),
         stall=_stall(base, name),
     )
     child = Child(options.command, env, place.spool, (1, 2), mask=set(map(signal.Signals, mask)))
@@ -108,11 +106,18 @@ def _follow(child: Child, sidecar: Sidecar | None, say: Callable[[str], None]) -
     """Hand on signals and look after the agent until the service has ended."""
     while (code := child.poll()) is None:
         found = signal.sigtimedwait(_FORWARDED | {signal.SIGCHLD}, _ROUND)
-        if found and found.si_signo != signal.SIGCHLD and found.si_code != _FROM_TERMINAL:
+        if found and found.si_signo != signal.SIGCHLD and not _has_it_already(found):
             child.send_signal(found.si_signo)
         if sidecar and (line := sidecar.poll()):
             say(line)
     return code
+
+
+def _has_it_already(found: signal.struct_siginfo) -> bool:
+    """The terminal sends its signals to the whole process group, the service included. Only when
+    it hangs up, the leader of its session alone is told."""
+    led = found.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
+    return found.si_code == _FROM_TERMINAL and not led
 
 
 def _start_agent(
@@ -197,21 +202,6 @@ def _claim(folder: Path) -> bool:
 def _stall(base: Config | None, name: str) -> float:
     targets = base.targets if base else ()
     return next((one.loop.stall_threshold for one in targets if one.name == name), 0.1)
-
-
-def _listen(wanted: tuple[str, int]) -> socket.socket:
-    """The intake's socket: the wanted port, else any free one."""
-    for port in (wanted[1], 0):
-        family = socket.AF_INET6 if ":" in wanted[0] else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((wanted[0], port))
-            listener.listen(128)
-            return listener
-        except OSError:
-            listener.close()
-    raise CannotCreate("no port is free for the OTLP intake", "set intake.otlp_http")
 
 
 def _account(child: Child, say: Callable[[str], None]) -> None:

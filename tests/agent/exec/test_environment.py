@@ -12,7 +12,9 @@ from tickbird.exec.environment import instrumented
 
 
 def made(environ: dict[str, str]) -> dict[str, str]:
-    return instrumented(environ, name="shop", probe=1111, token="t", intake=2222, stall=0.25)
+    return instrumented(
+        environ, name="shop", probe="127.0.0.1:1111", token="t", intake="[::1]:2222", stall=0.25
+    )
 
 
 def test_probes_intake_and_name_are_told() -> None:
@@ -20,7 +22,7 @@ def test_probes_intake_and_name_are_told() -> None:
     assert env["PATH"] == "/bin"
     assert env["TICKBIRD_PROBE"] == "127.0.0.1:1111"
     assert env["TICKBIRD_STALL_SECONDS"] == "0.25"
-    assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:2222"
+    assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://[::1]:2222"
     assert env["OTEL_EXPORTER_OTLP_PROTOCOL"] == "http/protobuf"
     assert env["OTEL_SERVICE_NAME"] == "shop"
     assert env["PYTHONUNBUFFERED"] == "1"
@@ -44,6 +46,24 @@ def test_what_the_user_has_set_stays() -> None:
     assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4317"
     assert "OTEL_EXPORTER_OTLP_PROTOCOL" not in env
     assert env["PYTHONUNBUFFERED"] == ""
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4317"},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+    ],
+)
+def test_an_sdk_that_sends_elsewhere_is_left_alone(theirs: dict[str, str]) -> None:
+    env = made(theirs)
+    assert {key: env[key] for key in env if key.startswith("OTEL_EXPORTER")} == theirs
+
+
+def test_an_sdk_whose_protocol_the_intake_speaks_is_given_the_intake() -> None:
+    env = made({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
+    assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://[::1]:2222"
+    assert env["OTEL_EXPORTER_OTLP_PROTOCOL"] == "http/json"
 
 
 @pytest.mark.node

@@ -98,6 +98,12 @@ class TestHttpErrors:
         history.serve()
         assert certain(http_errors.judge(history.subject(), LIMITS)).status is Status.OK
 
+    def test_an_objective_of_no_errors_is_met_by_none(self, history: History) -> None:
+        history.requests("/a", [0.01] * 100)
+        history.serve()
+        found = http_errors.judge(history.subject(), Limits(errors_warn=0.0))
+        assert certain(found).status is Status.OK
+
     def test_a_handful_of_requests_proves_nothing(self, history: History) -> None:
         history.requests("/a", [0.01] * 19, 500)
         history.serve()

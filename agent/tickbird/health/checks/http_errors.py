@@ -14,7 +14,8 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
     judged = [r for r in subject.http.routes if r.count >= limits.min_requests]
     if not judged:
         return None
-    failing = [r for r in judged if r.errors / r.count >= limits.errors_warn]
+    # An objective of 100 % makes the limit 0, which no error at all would meet.
+    failing = [r for r in judged if r.errors and r.errors / r.count >= limits.errors_warn]
     if not failing:
         total = words.count(subject.http.total.count, "request")
         return Finding(
