@@ -108,18 +108,22 @@ class Tailer:
         """Path by identity of every regular file that matches."""
         found: dict[FileId, str] = {}
         self._problems.clear()
+        known = {(tail.file_id, tail.path) for tail in self.tails}
         for pattern in self.patterns:
-            # Not Path.glob: that one takes no absolute pattern.
-            matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-            if not matches and (why := _why_nothing(pattern)):
-                self._problem(pattern, why)
-            for path in matches:
+            there = False
+            for path in _matching(pattern):
                 try:
-                    status = Path(path).stat()
+                    status = os.stat(path)  # noqa: PTH116 - every second, for every file
                 except OSError:
                     continue  # it went away between the two looks
-                if stat.S_ISREG(status.st_mode) and not self._excluded(path, status):
-                    found.setdefault(file_id(status), path)
+                there = True
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                identity = file_id(status)
+                if (identity, path) in known or not self._excluded(path, status):
+                    found.setdefault(identity, path)
+            if not there and (why := _why_nothing(pattern)):
+                self._problem(pattern, why)
         if self.spool:
             return dict(sorted(found.items(), key=lambda item: item[1]))
         return found
@@ -279,6 +283,13 @@ def _own_output() -> Iterator[FileId]:
             continue
         if stat.S_ISREG(status.st_mode):
             yield file_id(status)
+
+
+def _matching(pattern: str) -> list[str]:
+    # Not Path.glob: that one takes no absolute pattern.
+    if glob.has_magic(pattern):
+        return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+    return [pattern]
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import stat
+import time
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -18,6 +19,8 @@ from msgspec import Struct
 CHUNK = 64 * 1024
 MAX_LINE = 240 * 1024
 """Bytes of a line that are kept; Loki takes 256 KB."""
+GRAIN = 2_000_000_000
+"""Nanoseconds after which another change to a file is sure to bear another time."""
 HEAD = 1024
 """Bytes of a file's beginning that identify it."""
 _BOM = b"\xef\xbb\xbf"
@@ -88,6 +91,8 @@ class Tail:
         """Lines before this offset may have been sent by the process before."""
         self.saved = mark is not None
         """Whether a checkpoint knows this generation."""
+        self._verified: tuple[int, int] | None = None
+        """Size and time of change (ns) at which the head was last found to be the same."""
         self.grow_head()
 
     def mark(self) -> Mark:
@@ -121,7 +126,15 @@ class Tail:
         """Whether the file was cut or overwritten: a copy-and-truncate rotation."""
         if self.closed:
             return False
-        return self.size() < self.position or not self.grow_head()
+        status = self.stat()
+        found = status.st_size, status.st_mtime_ns
+        if found == self._verified:
+            return False
+        if status.st_size < self.position or not self.grow_head():
+            return True
+        # Two changes within the grain of the file system's clock bear the same time.
+        self._verified = found if time.time_ns() - status.st_mtime_ns > GRAIN else None
+        return False
 
     def grow_head(self) -> bool:
         """Take more of the beginning into the identity as the file grows; False when what was
@@ -139,6 +152,7 @@ class Tail:
         os.close(self._file)
         self._file = file
         self.file_id = file_id(os.fstat(file))
+        self._verified = None
 
     def read(self) -> list[Line]:
         """The lines that end in the next chunk; what follows the last line end is held until the
