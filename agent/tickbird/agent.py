@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from .parts import Parts
 
 SHUTDOWN_SECONDS = 10.0
-LOG_PAUSE = 0.25
-"""Seconds between two looks at log files that had nothing new."""
+LOG_PAUSE = 0.5
+"""Seconds between two looks at log files that had nothing new; a file that has is read on."""
 REFRESH = 1.0
 """Seconds between two looks for targets."""
 RESTART = 1.0
@@ -141,6 +141,8 @@ class Agent:
 
     def _loop(self, parts: Parts) -> None:
         refresh = Ticker(self._clock, REFRESH)
+        # In step with the samples, so that one waking a second serves both.
+        refresh.due = min(refresh.due + REFRESH, parts.watches.next_due())
         export = Ticker(self._clock, self._config.sampling.export_interval)
         console = Console(lambda since: parts.view.report(since, None), self._say, self._clock)
         while not (self._stop.is_set() or self._orphaned()):

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from .. import __version__
-from ..clock import Deadline
-from ..errors import FetchError
+from . import __version__
+from .clock import Deadline
+from .errors import FetchError
 
 CHUNK = 65536
 _FAILURES = (OSError, http.client.HTTPException, ValueError)
