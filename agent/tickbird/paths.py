@@ -44,6 +44,13 @@ def runtime_home() -> Path:
     return private_folder(path)
 
 
+def trace_home() -> Path:
+    """Where root leaves what the agents of all users need to trace loops; TICKBIRD_TRACE_DIR puts
+    it elsewhere."""
+    chosen = os.environ.get("TICKBIRD_TRACE_DIR", "")
+    return Path(chosen if chosen.startswith("/") else "/run/tickbird-trace")
+
+
 def private_folder(path: Path) -> Path:
     """``path`` as a folder of this user that nobody else can enter; made when missing."""
     try:

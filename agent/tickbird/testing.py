@@ -4,7 +4,6 @@ is told to move, and what a source needs to be opened."""
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +11,8 @@ from pathlib import Path
 
 from . import config
 from .clock import Clock, SystemClock
-from .linux import perf, proc
+from .errors import CannotCreate
+from .linux import proc, tracepoints, tracesetup
 from .model import Identity, Item, Target
 from .sources import Context, Source
 
@@ -88,18 +88,11 @@ def read_until(
 
 
 def tracepoint_ids() -> str | None:
-    """The value of ``TICKBIRD_TRACEPOINT_IDS`` for this host, read in a mount namespace of its
-    own so that nothing is mounted for others; None for users who may not."""
-    if given := os.environ.get(perf.IDS_VARIABLE):
+    """The value of ``TICKBIRD_TRACEPOINT_IDS`` on this host; None for who may not know it."""
+    if given := os.environ.get(tracepoints.IDS_VARIABLE):
         return given
-    script = (
-        "mount -t tracefs nodev /sys/kernel/tracing && cd /sys/kernel/tracing/events/syscalls && "
-        "for name in sys_enter_epoll_*wait* sys_exit_epoll_*wait*; do "
-        'echo "$name=$(cat "$name/id")"; done'
-    )
-    if os.geteuid() != 0:
+    try:
+        ids, _ = tracesetup.read_ids()
+    except CannotCreate:
         return None
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
-    )
-    return ",".join(done.stdout.split()) if done.returncode == 0 else None
+    return ",".join(f"{name}={number}" for name, number in ids.items())

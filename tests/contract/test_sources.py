@@ -12,7 +12,7 @@ import pytest
 
 from tickbird import sources
 from tickbird.errors import SourceError, TargetGone
-from tickbird.linux import perf
+from tickbird.linux import tracepoints
 from tickbird.model import (
     Distribution,
     HttpSnapshot,
@@ -81,7 +81,7 @@ def process():
 def settings(url, tmp_path, monkeypatch):
     """A context in which every source has something to do, where this host allows it."""
     if ids := tracepoint_ids():
-        monkeypatch.setenv(perf.IDS_VARIABLE, ids)
+        monkeypatch.setenv(tracepoints.IDS_VARIABLE, ids)
     return context(
         f"state_dir: {tmp_path}\n"
         f"targets: [{{name: x, match: {{pid: {os.getpid()}}}, logs: ['{tmp_path}/*.log'], "

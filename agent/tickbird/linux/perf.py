@@ -9,21 +9,15 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import json
 import mmap
 import os
 import select
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import SourceError, TargetGone
-
-TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
-IDS_VARIABLE = "TICKBIRD_TRACEPOINT_IDS"
-IDS_FILE = "trace-ids.json"
-CALLS = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
-"""arm64 has no epoll_wait; nothing but a name is lost where a kernel lacks one of them."""
+from .tracepoints import CALLS
 
 EPOLL_NUMBERS = {"x86_64": (232, 281, 441), "aarch64": (22, 441)}
 """System call numbers of CALLS, to find the thread that waits in one."""
@@ -72,63 +66,6 @@ def _after_other(data: bytes, leaving: Mapping[int, bool]) -> list[Event]:
     """The events behind a first record of another kind and size."""
     size = _RECORD.unpack_from(data)[1]
     return parse_records(data[size:], leaving) if size >= 8 else []
-
-
-def parse_ids(text: str) -> dict[str, int]:
-    """``sys_enter_epoll_wait=1069,…`` → name and id; what does not fit is left out."""
-    found = {}
-    for part in text.split(","):
-        name, _, value = part.strip().partition("=")
-        if value.isdigit() and name.startswith("sys_"):
-            found[name] = int(value)
-    return found
-
-
-def host_key() -> dict[str, str]:
-    """What tracepoint ids are valid for: this boot of this kernel."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return {"boot_id": boot, "release": os.uname().release}
-
-
-def tracepoint_ids(folders: Iterable[Path], tracefs: Iterable[Path] = TRACEFS) -> dict[str, int]:
-    """Ids by name (``sys_enter_epoll_wait`` …): from tracefs, else from the environment, else
-    from ``trace-ids.json`` in one of ``folders``, written on this boot by a root user.
-    Raises SourceError when there are none."""
-    ids = _from_tracefs(tracefs) or parse_ids(os.environ.get(IDS_VARIABLE, ""))
-    for folder in folders:
-        ids = ids or _from_file(folder / IDS_FILE)
-    if not any(f"sys_enter_{c}" in ids and f"sys_exit_{c}" in ids for c in CALLS):
-        raise SourceError(
-            "exact loop lag needs the ids of the kernel's epoll tracepoints, and this user cannot "
-            "read them",
-            f"run 'tickbird setup trace' as root once per boot, or set {IDS_VARIABLE}="
-            "sys_enter_epoll_wait=N,… from events/syscalls/*/id of a mounted tracefs",
-        )
-    return ids
-
-
-def _from_tracefs(roots: Iterable[Path]) -> dict[str, int]:
-    for root in roots:
-        found = {}
-        for name in (f"sys_{side}_{call}" for call in CALLS for side in ("enter", "exit")):
-            try:
-                found[name] = int((root / "events/syscalls" / name / "id").read_text())
-            except (OSError, ValueError):
-                continue
-        if found:
-            return found
-    return {}
-
-
-def _from_file(path: Path) -> dict[str, int]:
-    try:
-        with path.open("rb") as file:
-            document = json.loads(file.read(65536))
-        if {key: document[key] for key in ("boot_id", "release")} != host_key():
-            return {}
-        return {str(name): int(value) for name, value in document["ids"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 class EpollTrace:
@@ -220,7 +157,7 @@ def refusal(error: OSError, thread: int) -> SourceError:
     if code == errno.ESRCH:
         return TargetGone(f"thread {thread} has ended")
     if code in (errno.EPERM, errno.EACCES):
-        return _not_allowed(code)
+        return _not_allowed(code, thread)
     if code in (errno.EMFILE, errno.ENFILE):
         return SourceError(
             "no file descriptor is left for the loop tracer", "raise the agent's 'ulimit -n'"
@@ -228,12 +165,12 @@ def refusal(error: OSError, thread: int) -> SourceError:
     if code in (errno.EINVAL, errno.ENOENT):
         return SourceError(
             "this kernel does not know the given epoll tracepoints",
-            f"ids differ per kernel: read them again ('tickbird setup trace', or {IDS_VARIABLE})",
+            "ids differ per kernel: have them read again by sudo tickbird setup trace",
         )
     return SourceError(f"this host has no perf events for loop tracing: {error.strerror}")
 
 
-def _not_allowed(code: int) -> SourceError:
+def _not_allowed(code: int, thread: int) -> SourceError:
     if code == errno.EPERM and _under_seccomp():
         return SourceError(
             "the container's seccomp profile forbids perf_event_open, which exact loop lag needs",
@@ -250,10 +187,25 @@ def _not_allowed(code: int) -> SourceError:
             "the kernel grants this user no more memory for perf events",
             "raise kernel.perf_event_mlock_kb or the agent's 'ulimit -l'",
         )
+    if _owner(thread) in (None, os.geteuid()):
+        return SourceError(
+            "the kernel protects this process from being traced: it holds capabilities or was "
+            "started by a set-uid program, or a security module forbids it",
+            "give the agent CAP_PERFMON (or CAP_SYS_PTRACE), or run it as root",
+        )
     return SourceError(
         "exact loop lag needs the right to trace this process, which belongs to another user",
         "run the agent as that process's user, or give it CAP_PERFMON (or CAP_SYS_PTRACE)",
     )
+
+
+def _owner(thread: int) -> int | None:
+    """Its effective user, who need not own its folder in /proc."""
+    try:
+        status = Path(f"/proc/{thread}/status").read_text()
+        return int(status.partition("\nUid:")[2].split(None, 2)[1])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _under_seccomp() -> bool:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from ..errors import SourceError, TargetGone
 from ..histogram import index_of
-from ..linux import perf, proc
+from ..linux import perf, proc, tracepoints
 from ..model import Identity, Item, LoopWindow, Stall, Target
+from ..paths import trace_home
 from . import Context, SourceType
 
 METHOD = "trace"
@@ -152,10 +153,23 @@ def _threads(pid: int) -> list[int]:
 
 
 def _waits_in_epoll(pid: int, thread: int) -> bool:
+    """By the system call it is in; where only debuggers may see that (Yama), by the kernel
+    function it sleeps in, which every user may see of his own processes."""
+    folder = f"/proc/{pid}/task/{thread}"
     numbers = perf.EPOLL_NUMBERS.get(os.uname().machine, ())
     try:
-        call = proc.read_once(f"/proc/{pid}/task/{thread}/syscall", 256).split()
+        call = proc.read_once(f"{folder}/syscall", 256).split()
         return bool(call) and call[0].isdigit() and int(call[0]) in numbers
+    except proc.DeniedError:
+        return _sleeps_in_epoll(folder)
+    except (OSError, proc.GoneError):
+        return False
+
+
+def _sleeps_in_epoll(folder: str) -> bool:
+    try:
+        place = proc.read_once(f"{folder}/wchan", 256)
+        return b"ep_poll" in place or b"epoll_wait" in place  # by the kernel's inlining
     except (OSError, proc.GoneError, proc.DeniedError):
         return False
 
@@ -173,7 +187,7 @@ class LoopTraceSource:
         self._runtime = target.runtime
         self._clock = context.clock
         self._threshold = context.spec.loop.stall_threshold if context.spec else 0.1
-        self._ids = perf.tracepoint_ids([context.config.state_dir])
+        self._ids = tracepoints.tracepoint_ids([context.config.state_dir, trace_home()])
         self._stat: proc.KeptFile | None = None
         self._trace: perf.EpollTrace | None = None
         try:

@@ -1,12 +1,10 @@
 import errno
-import json
 import struct
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickbird.errors import SourceError, TargetGone
+from tickbird.errors import TargetGone
 from tickbird.linux import perf
 
 LEAVING = {7: True, 8: False}
@@ -38,36 +36,6 @@ def test_records_of_other_events_and_kinds_are_skipped():
 @given(st.binary(max_size=300))
 def test_any_bytes_end_the_parser(data):
     assert len(perf.parse_records(data, LEAVING)) <= len(data) // 8
-
-
-def test_ids_are_taken_from_the_variable_and_nonsense_is_left_out():
-    assert perf.parse_ids("sys_enter_epoll_wait=12, sys_exit_epoll_wait=11,x=1,sys_y=z,") == {
-        "sys_enter_epoll_wait": 12,
-        "sys_exit_epoll_wait": 11,
-    }
-
-
-@pytest.fixture
-def no_variable(monkeypatch):
-    monkeypatch.delenv(perf.IDS_VARIABLE, raising=False)
-
-
-def test_a_file_of_ids_counts_only_on_the_boot_it_was_written_on(tmp_path, no_variable):
-    ids = {"sys_enter_epoll_wait": 12, "sys_exit_epoll_wait": 11}
-    file = tmp_path / perf.IDS_FILE
-    file.write_text(json.dumps({**perf.host_key(), "ids": ids}))
-    assert perf.tracepoint_ids([tmp_path], ()) == ids
-    file.write_text(json.dumps({**perf.host_key(), "boot_id": "another", "ids": ids}))
-    with pytest.raises(SourceError) as caught:
-        perf.tracepoint_ids([tmp_path], ())
-    assert "tickbird setup trace" in (caught.value.remedy or "")
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"boot_id": 1}', "nul\x00"])
-def test_a_broken_file_of_ids_is_no_file(tmp_path, no_variable, text):
-    (tmp_path / perf.IDS_FILE).write_text(text)
-    with pytest.raises(SourceError):
-        perf.tracepoint_ids([tmp_path], ())
 
 
 def test_every_refusal_of_the_kernel_says_what_to_do():

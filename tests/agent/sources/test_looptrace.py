@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tickbird.errors import SourceError, TargetGone
-from tickbird.linux import perf
+from tickbird.linux import perf, tracepoints
 from tickbird.model import LoopWindow, Stall
 from tickbird.sources.looptrace import Turns, loop_thread, open_source
 from tickbird.testing import context, read_until, target, tracepoint_ids
@@ -66,10 +66,10 @@ def unavailable(reason: str) -> None:
 def traced(monkeypatch):
     """Ids by the environment, and a perf event that this host lets us open."""
     if (ids := tracepoint_ids()) is None:
-        unavailable(f"needs root, or {perf.IDS_VARIABLE}")
-    monkeypatch.setenv(perf.IDS_VARIABLE, ids)
+        unavailable(f"needs root, or {tracepoints.IDS_VARIABLE}")
+    monkeypatch.setenv(tracepoints.IDS_VARIABLE, ids)
     try:
-        perf.EpollTrace(os.getpid(), perf.tracepoint_ids(())).close()
+        perf.EpollTrace(os.getpid(), tracepoints.tracepoint_ids(())).close()
     except SourceError as error:
         unavailable(str(error))
 
