@@ -39,10 +39,10 @@ class Api:
         except BaseException:
             tcp.close()
             raise
-        # Someone who listens beyond loopback is called by names that we cannot know.
-        hosts = LOCAL_NAMES if wanted.host in LOCAL_NAMES else None
         port = tcp.getsockname()[1]
-        routes = Routes(view, token, hosts, self.login_url, f"tickbird-{port}")
+        routes = Routes(
+            view, token, LOCAL_NAMES | {wanted.host}, self.login_url, f"tickbird-{port}"
+        )
         self._tcp = Server(tcp, routes.answer)
         self._unix = Server(unix, routes.answer, trusted=True)
 

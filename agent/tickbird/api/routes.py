@@ -44,7 +44,11 @@ class Request:
 
     @property
     def path(self) -> str:
-        return urlsplit(self.target).path
+        """Raises ``RefusedError`` when the target is no address."""
+        try:
+            return urlsplit(self.target).path
+        except ValueError:
+            raise RefusedError(400, "not an address that can be read") from None
 
     @property
     def query(self) -> dict[str, str]:
@@ -72,14 +76,14 @@ Handler = Callable[[AgentView, Request], Answer]
 
 
 class Routes:
-    """``hosts``: names that a browser may have called us by (None: any), since a page elsewhere can
-    point its own name at this machine. ``token`` None: the read-only JSON is open to everyone."""
+    """``hosts``: names that a browser may have called us by, since a page elsewhere can point its
+    own name at this machine. ``token`` None: the read-only JSON is open to everyone."""
 
     def __init__(
         self,
         view: AgentView,
         token: str | None,
-        hosts: frozenset[str] | None,
+        hosts: frozenset[str],
         login: Callable[[], str],
         cookie: str,
     ) -> None:
@@ -117,7 +121,7 @@ class Routes:
         host = request.headers.get("Host", "")
         if not host:
             raise RefusedError(400, "the request names no host")
-        if self._hosts is not None and _without_port(host) not in self._hosts:
+        if _without_port(host) not in self._hosts:
             raise RefusedError(421, f"this agent is not called {host[:100]!r}")
 
     def _check_token(self, request: Request) -> None:
@@ -140,7 +144,9 @@ class Routes:
             raise RefusedError(401, "this is not the token: `tickbird page` prints it")
         rest = {name: value for name, value in request.query.items() if name != "token"}
         where = request.path + (f"?{urlencode(rest)}" if rest else "")
-        cookie = f"{self._cookie}={cookie_of(self._token)}; HttpOnly; SameSite=Strict; Path=/"
+        # Not Strict: the browser comes here from a file of ours (cli/page.py). All answers only
+        # read, and a page elsewhere cannot read them.
+        cookie = f"{self._cookie}={cookie_of(self._token)}; HttpOnly; SameSite=Lax; Path=/"
         return Answer(302, headers={"Location": where, "Set-Cookie": cookie})
 
 

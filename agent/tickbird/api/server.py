@@ -6,11 +6,11 @@ import contextlib
 import io
 import socket
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
+from ..net import TimedReader
 from .routes import HEADERS, Answer, Request
 
 CONNECTIONS = 48
@@ -30,34 +30,18 @@ class TooLargeError(Exception):
     """The head of a request is longer than HEAD_BYTES."""
 
 
-class _Reader(io.RawIOBase):
-    """Reads from a socket under one deadline for a whole request head: a limit per read would let
-    a client that sends a byte a second stay for ever."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self.expect(HEAD_SECONDS)
+class _Reader(TimedReader):
+    """Reads one request head after another, each bounded in time and size."""
 
     def expect(self, idle: float) -> None:
-        """A new request may begin within ``idle`` seconds."""
-        self._deadline = time.monotonic() + idle
-        self._begun = False
+        super().expect(idle)
         self._left = HEAD_BYTES
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         if self._left <= 0:
             raise TooLargeError
-        if (wait := self._deadline - time.monotonic()) <= 0:
-            raise TimeoutError
-        self._socket.settimeout(wait)
-        size = self._socket.recv_into(buffer[: self._left])
+        size = super().readinto(buffer[: self._left])
         self._left -= size
-        if not self._begun:
-            self._begun = True
-            self._deadline = time.monotonic() + HEAD_SECONDS
         return size
 
 
@@ -74,7 +58,7 @@ class _Connection(BaseHTTPRequestHandler):
         super().__init__(sock, ("", 0), None)  # type: ignore[arg-type]
 
     def setup(self) -> None:
-        self._reader = _Reader(self.request)
+        self._reader = _Reader(self.request, HEAD_SECONDS)
         self.connection = self.request
         self.rfile = io.BufferedReader(self._reader, 8 * 1024)
         self.wfile = self.connection.makefile("wb", self.wbufsize)

@@ -59,7 +59,7 @@ def _options(
 
 
 def main() -> int:
-    """Run the command line; return the exit code of the contract in docs/cli.md."""
+    """Run the command line; return the exit code."""
     try:
         code = build()(standalone_mode=False)
     except _UsageError as error:

@@ -139,7 +139,7 @@ def test_the_token_in_the_address_is_traded_for_a_cookie(api: Api) -> None:
     status, headers, _ = ask(api, path)
     assert (status, headers["Location"]) == (302, "/?since=5m")
     cookie, *attributes = headers["Set-Cookie"].split("; ")
-    assert {"HttpOnly", "SameSite=Strict"} <= set(attributes)
+    assert {"HttpOnly", "SameSite=Lax"} <= set(attributes)
     assert api.login_url().split("token=")[1] not in cookie
     status, headers, body = ask(api, "/", {"Cookie": f"other=1; {cookie}"})
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -178,6 +178,29 @@ def test_a_name_that_is_not_ours_is_refused_so_that_dns_rebinding_gains_nothing(
         assert ask(api, path, {"Host": "evil.example", **bearer(tmp_path)})[0] == 421
     for host in ("localhost", "LOCALHOST:8425", "127.0.0.1:1", "[::1]:8425"):
         assert ask(api, "/metrics", {"Host": host})[0] == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "[::1]"])
+def test_every_loopback_address_is_guarded_alike(
+    facts: Facts, runtime: Path, tmp_path: Path, host: str
+) -> None:
+    text = f"instance: test\napi: {{listen: '{host}:0'}}\n"
+    api = Api(config.parse(text, "test"), tmp_path, facts)
+    threading.Thread(target=next(api.servers())[1], daemon=True).start()
+    netloc = api.url.removeprefix("http://")
+    connection = http.client.HTTPConnection(netloc, timeout=10)
+    for name, status in ((netloc, 200), ("evil.example", 421)):
+        connection.request("GET", "/metrics", headers={"Host": name})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
+    connection.close()
+    api.close()
+
+
+def test_an_address_that_nobody_can_read_is_refused(api: Api) -> None:
+    asked = b"GET http://[ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert raw(api, asked).startswith(b"HTTP/1.1 400 ")
 
 
 def test_the_window_and_the_target_are_passed_on(api: Api, facts: Facts, tmp_path: Path) -> None:

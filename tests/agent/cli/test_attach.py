@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from pathlib import Path
 
 import pytest
-from running import service, tickbird
 
+from running import TICKBIRD, environment, service, tickbird, until
 from tickbird.health.render import flat
 
 pytestmark = pytest.mark.e2e
@@ -46,6 +47,19 @@ def test_several_processes_are_watched_together(runtime: Path) -> None:
         done = tickbird(runtime, "attach", *pids, "--for", "2s", "--json")
     entries = flat(json.loads(done.stdout))
     assert {str(entry["pid"]) for entry in entries} == set(pids)
+
+
+def test_its_agent_does_not_outlive_an_attach_that_is_killed(runtime: Path) -> None:
+    with service() as process:
+        attach = subprocess.Popen(
+            [*TICKBIRD, "attach", str(process.pid), "--for", "100s"],
+            env=environment(runtime),
+            stderr=subprocess.DEVNULL,
+        )
+        until(lambda: list(runtime.glob("attach-*.sock")), "the agent's socket")
+        attach.kill()
+        attach.wait()
+        until(lambda: not list(runtime.glob("attach-*.sock")), "the end of the agent")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from running import TICKBIRD, agent, environment, service, tickbird, until
 
 pytestmark = pytest.mark.e2e

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
 from running import tickbird
 
 pytestmark = pytest.mark.e2e
@@ -27,6 +29,20 @@ def test_the_printed_address_opens_the_page_and_its_data(shop: Path) -> None:
         answer = connection.getresponse()
         assert (answer.status, bool(answer.read())) == (200, True)
     connection.close()
+
+
+def test_the_browser_is_given_the_token_in_a_private_file_not_in_its_arguments(
+    shop: Path, tmp_path: Path
+) -> None:
+    said = tmp_path / "arguments"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {said}\n')
+    browser.chmod(0o700)
+    url = tickbird(shop, "page", DISPLAY=":0", BROWSER=str(browser)).stdout.strip()
+    door = Path(urlsplit(said.read_text().strip()).path)
+    assert urlsplit(url).query not in said.read_text()
+    assert stat.S_IMODE(door.stat().st_mode) == 0o600
+    assert url in door.read_text()
 
 
 def test_metrics_of_a_real_agent_name_every_family_once(shop: Path) -> None:

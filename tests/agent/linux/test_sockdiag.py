@@ -15,12 +15,14 @@ def _message(kind: int, body: bytes) -> bytes:
     ("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 )
 def test_a_listener_is_found_by_its_inode_and_a_connection_is_not(family, address) -> None:
-    with socket.create_server((address, 0), family=family) as server:
-        with socket.create_connection(server.getsockname()[:2]) as client:
-            found = sockdiag.listening()
-            assert found is not None
-            assert found[_inode(server)] == server.getsockname()[1]
-            assert _inode(client) not in found
+    with (
+        socket.create_server((address, 0), family=family) as server,
+        socket.create_connection(server.getsockname()[:2]) as client,
+    ):
+        found = sockdiag.listening()
+        assert found is not None
+        assert found[_inode(server)] == server.getsockname()[1]
+        assert _inode(client) not in found
 
 
 def _inode(sock: socket.socket) -> int:
