@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import socket
+import time
 from dataclasses import dataclass
 
 from .errors import CannotCreate
@@ -25,7 +27,7 @@ class Inherited:
 def listen(host: str, port: int) -> socket.socket:
     """A listening TCP socket on ``port``, or on the next free one after it (0: any)."""
     last: OSError | None = None
-    for candidate in range(port, port + (NEXT_PORTS if port else 1)):
+    for candidate in range(port, min(port + NEXT_PORTS, 65_536) if port else 1):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,3 +57,31 @@ def address(sock: socket.socket) -> str:
     """``host:port`` of a bound socket, as it stands in a URL."""
     host, port = sock.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class TimedReader(io.RawIOBase):
+    """Reads from a connection under one deadline for a whole request, ``whole`` seconds from its
+    first byte: a limit per read would let a client that sends a byte a second stay for ever."""
+
+    def __init__(self, sock: socket.socket, whole: float) -> None:
+        self._socket = sock
+        self._whole = whole
+        self.expect(whole)
+
+    def expect(self, idle: float) -> None:
+        """A new request may begin within ``idle`` seconds."""
+        self._deadline = time.monotonic() + idle
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if (wait := self._deadline - time.monotonic()) <= 0:
+            raise TimeoutError
+        self._socket.settimeout(wait)
+        size = self._socket.recv_into(buffer)
+        if not self._begun:
+            self._begun = True
+            self._deadline = time.monotonic() + self._whole
+        return size

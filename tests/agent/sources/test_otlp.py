@@ -1,7 +1,10 @@
+import contextlib
 import gzip
 import http.client
 import json
+import socket
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tickbird.net import listen
-from tickbird.sources.otlp import MAX_BODY, Intake, RequestError, decode, decompress
+from tickbird.sources.otlp import MAX_BODY, MAX_HELD, Intake, RequestError, decode, decompress
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -25,10 +28,10 @@ def trace():
 class Door:
     """A running intake that remembers what it took."""
 
-    def __init__(self):
+    def __init__(self, patience=10.0):
         self.taken = []
         self.room = True
-        self.intake = Intake(listen("127.0.0.1", 0), self.take)
+        self.intake = Intake(listen("127.0.0.1", 0), self.take, patience)
         self.thread = threading.Thread(target=self.intake.serve_forever, args=(0.02,))
         self.thread.start()
 
@@ -137,3 +140,69 @@ def test_no_body_can_raise_anything_else(body, content_type):
         decode("/v1/metrics", content_type, body)
     except RequestError as refused:
         assert refused.status == 400
+
+
+def connected(door):
+    return socket.create_connection(door.intake.socket.getsockname(), timeout=10)
+
+
+def head(path="/v1/traces", **headers):
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    start = f"POST {path} HTTP/1.1\r\nHost: here\r\nContent-Type: application/x-protobuf\r\n"
+    return (start + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode()
+
+
+def test_trailers_behind_the_chunks_do_not_spoil_the_next_request(door):
+    body = trace().SerializeToString()
+    chunk = b"%x;extension=1\r\n%b\r\n0\r\nDigest: abc\r\nMore: %b\r\n\r\n" % (
+        len(body), body, b"x" * 100
+    )  # fmt: skip
+    with connected(door) as sock, sock.makefile("rb") as answers:
+        for _ in range(2):
+            sock.sendall(head(Transfer_Encoding="chunked") + chunk)
+            assert b" 200 " in answers.readline()
+            while answers.readline().strip():
+                pass
+    assert len(door.taken) == 2
+
+
+@pytest.mark.parametrize("size", [b"-5", b"0x5", b"", b"zz", b"1_0"])
+def test_a_chunk_without_a_proper_size_ends_the_connection(door, size):
+    with connected(door) as sock:
+        sock.sendall(head(Transfer_Encoding="chunked") + size + b"\r\nhello\r\n0\r\n\r\n")
+        answer = b"".join(iter(lambda: sock.recv(4096), b""))
+    assert b" 400 " in answer
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_sender_that_drips_loses_its_place():
+    door = Door(patience=0.5)
+    try:
+        with connected(door) as sock:
+            sock.sendall(head(Content_Length="1000"))
+            sock.settimeout(0.05)
+            began = time.monotonic()
+            with contextlib.suppress(ConnectionError):
+                while time.monotonic() < began + 10:
+                    sock.sendall(b"x")
+                    with contextlib.suppress(TimeoutError):
+                        if sock.recv(1) == b"":
+                            break
+        assert time.monotonic() - began < 5
+        assert door.taken == []
+    finally:
+        door.close()
+
+
+def test_bodies_that_arrive_together_are_bounded_together(door):
+    half = head(Content_Length=str(MAX_BODY))
+    with contextlib.ExitStack() as opened:
+        for _ in range(MAX_HELD // MAX_BODY):
+            opened.enter_context(connected(door)).sendall(half)
+        while door.intake._held < MAX_HELD:
+            time.sleep(0.01)
+        status, headers, _ = door.post(trace().SerializeToString())
+        assert (status, headers["Retry-After"]) == (503, "1")
+    while door.intake._held:
+        time.sleep(0.01)
+    assert door.post(trace().SerializeToString())[0] == 200

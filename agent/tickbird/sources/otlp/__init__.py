@@ -1,11 +1,13 @@
 """OTLP/HTTP intake: what the services' own SDKs send passes through, with the target's identity.
 
-Protobuf and JSON, gzip; limits hold after decompression. A request is answered only when it is in
-the outgoing queue; a full queue answers 503, which every SDK takes as "try again".
+Protobuf and JSON, gzip; limits hold after decompression, and over all connections. A request is
+answered only when it is in the outgoing queue; without room the answer is 503, which every SDK takes
+as "try again".
 """
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
@@ -15,10 +17,18 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-MAX_BODY = 20 * 1024 * 1024
-"""Bytes after decompression, as the specification recommends."""
+from ...net import TimedReader
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes after decompression: the largest batch of an SDK is far below, and the agent is small."""
+MAX_HELD = 2 * MAX_BODY
+"""Bytes of all requests that are being taken, before and after decompression."""
 MAX_CONNECTIONS = 64
+MAX_TRAILERS = 20
 REQUEST_SECONDS = 10.0
+"""How long a request may take from its first byte to its last, and its answer to be read."""
+IDLE_SECONDS = 30.0
+"""How long a kept connection may be silent between two requests."""
 MAX_JSON_DEPTH = 100
 
 Signal = Literal["logs", "metrics", "traces"]
@@ -129,24 +139,50 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "tickbird"
     sys_version = ""
-    timeout = REQUEST_SECONDS
     server: Intake
 
-    def do_POST(self) -> None:
+    def setup(self) -> None:
+        super().setup()
+        self._reader = TimedReader(self.connection, self.server.patience)
+        self.rfile = io.BufferedReader(self._reader)
+
+    def handle_one_request(self) -> None:
+        self._held = 0
         try:
-            body = decompress(self._read_body(), self.headers.get("Content-Encoding", ""))
-            content_type = self.headers.get("Content-Type", "").split(";")[0].strip().lower()
-            signal, request = decode(self.path.split("?")[0], content_type, body)
+            super().handle_one_request()
+        finally:
+            self.server.hold(-self._held)
+        self._reader.expect(IDLE_SECONDS)
+
+    def do_POST(self) -> None:
+        content_type = self.headers.get("Content-Type", "").split(";")[0].strip().lower()
+        try:
+            self._take(content_type)
         except RequestError as error:
-            self.server.count("rejected")
+            self.server.count("refused_for_room" if error.status == 503 else "rejected")
             self._answer(error.status, "text/plain", str(error).encode())
-            return
+        else:
+            self.server.count("received")
+            self._answer(200, content_type, b"{}" if content_type == _JSON else b"")
+
+    def _take(self, content_type: str) -> None:
+        # what is left of a body that is refused midway would be taken for the next request
+        kept, self.close_connection = self.close_connection, True
+        body = self._read_body()
+        self.close_connection = kept
+        with self.server.decoding:
+            plain = decompress(body, self.headers.get("Content-Encoding", ""))
+            if plain is not body:
+                self._hold(len(plain))
+            signal, request = decode(self.path.split("?")[0], content_type, plain)
         if not self.server.receive(signal, request):
-            self.server.count("refused_for_room")
-            self._answer(503, "text/plain", b"the queue is full", ("Retry-After", "1"))
-            return
-        self.server.count("received")
-        self._answer(200, content_type, b"{}" if content_type == _JSON else b"")
+            raise RequestError(503, "the queue is full")
+
+    def _hold(self, size: int) -> None:
+        """Make sure of room for ``size`` bytes until this request is answered."""
+        if not self.server.hold(size):
+            raise RequestError(503, "too much is being taken at once")
+        self._held += size
 
     def _read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
@@ -156,8 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
         except (TypeError, ValueError):
             raise RequestError(411, "send Content-Length or chunks") from None
         if not 0 <= length <= MAX_BODY:
-            self.close_connection = True
             raise RequestError(413, f"more than {MAX_BODY} bytes")
+        self._hold(length)
         body = self.rfile.read(length)
         if len(body) < length:
             raise RequestError(400, "the body ends too early")
@@ -167,28 +203,33 @@ class _Handler(BaseHTTPRequestHandler):
         """Node's exporters send their bodies in chunks."""
         parts: list[bytes] = []
         total = 0
-        while True:
-            try:
-                size = int(self.rfile.readline(64).split(b";")[0], 16)
-            except ValueError:
-                raise RequestError(400, "a chunk has no size") from None
+        while size := self._chunk_size():
             total += size
-            if size < 0 or total > MAX_BODY:
-                self.close_connection = True
+            if total > MAX_BODY:
                 raise RequestError(413, f"more than {MAX_BODY} bytes")
+            self._hold(size)
             parts.append(self.rfile.read(size))
             self.rfile.readline(64)
-            if size == 0:
+        for _ in range(MAX_TRAILERS):
+            if self.rfile.readline(1024) in (b"\r\n", b"\n", b""):
                 return b"".join(parts)
+        raise RequestError(400, "too many trailers")
 
-    def _answer(
-        self, status: int, content_type: str, body: bytes, *headers: tuple[str, str]
-    ) -> None:
+    def _chunk_size(self) -> int:
+        text = self.rfile.readline(64).split(b";")[0].strip()
+        if not text or text.strip(b"0123456789abcdefABCDEF"):
+            raise RequestError(400, "a chunk has no size")
+        return int(text, 16)
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        self.connection.settimeout(REQUEST_SECONDS)
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
-        for name, value in headers:
-            self.send_header(name, value)
+        if status == 503:
+            self.send_header("Retry-After", "1")
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
@@ -201,18 +242,32 @@ class Intake(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, listening: socket.socket, receive: Receive) -> None:
+    def __init__(
+        self, listening: socket.socket, receive: Receive, patience: float = REQUEST_SECONDS
+    ) -> None:
         super().__init__(listening.getsockname()[:2], _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
         self.receive = receive
+        self.patience = patience
         self.counts = {"received": 0, "rejected": 0, "refused_for_room": 0}
+        self.decoding = threading.Lock()
+        """One at a time: decoding is what takes memory, and two at once are no faster."""
+        self._held = 0
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     def count(self, outcome: str) -> None:
         with self._lock:
             self.counts[outcome] += 1
+
+    def hold(self, size: int) -> bool:
+        """Count ``size`` bytes as being taken (negative: not any more); False: too many."""
+        with self._lock:
+            if size > 0 and self._held + size > MAX_HELD:
+                return False
+            self._held += size
+            return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):
