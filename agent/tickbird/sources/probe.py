@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 
@@ -32,8 +33,9 @@ from ..model import (
 from . import Context, Source, SourceType
 
 MAX_DATAGRAM = 65_535
-WAITING_DATAGRAMS = 64
-MAX_PROCESSES = 1_000
+WAITING_DATAGRAMS = 16
+MAX_PROCESSES = 256
+"""Processes that report and are no targets are remembered too: what a service's tools start."""
 LOOK_UP = 5.0
 """Seconds between two looks at whether to stop, for which nobody waits."""
 MAX_SERIES = 2_000
@@ -55,15 +57,19 @@ GC_TIME = Instrument(
 )  # fmt: skip
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+"""What every number of OTLP and of JSON can hold."""
+
+
 class _Loop(msgspec.Struct):
     error: float
-    count: int
+    count: Count
     sum: float
     min: float
     max: float
     active: float
     idle: float
-    hist: dict[int, int] = {}
+    hist: dict[int, Count] = {}
 
 
 class _Stall(msgspec.Struct):
@@ -73,16 +79,16 @@ class _Stall(msgspec.Struct):
 
 class _Series(msgspec.Struct):
     method: str
-    status: int
-    count: int
+    status: Annotated[int, msgspec.Meta(ge=0, lt=1_000)]
+    count: Count
     sum: float
     max: float
     route: str | None = None
-    hist: dict[int, int] = {}
+    hist: dict[int, Count] = {}
 
 
 class _Http(msgspec.Struct):
-    active: int
+    active: Count
     series: list[_Series] = []
 
 
@@ -106,7 +112,7 @@ class Report(msgspec.Struct):
     loop: _Loop | None = None
     stalls: list[_Stall] = []
     memory: _Memory | None = None
-    gc: dict[str, tuple[int, float]] = {}
+    gc: dict[str, tuple[Count, float]] = {}
     http: _Http | None = None
 
 
@@ -114,7 +120,7 @@ def parse(datagram: bytes) -> Report | None:
     """The datagram as a report; None when it is not one."""
     try:
         return msgspec.json.decode(datagram, type=Report)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 
@@ -196,6 +202,10 @@ class ProbeReceiver:
         with self._lock:
             return pid in self._inboxes
 
+    def forget(self, pid: int) -> None:
+        with self._lock:
+            self._inboxes.pop(pid, None)
+
     def collect(self, pid: int) -> list[Item]:
         """Everything that arrived from ``pid`` since the last call."""
         with self._lock:
@@ -241,7 +251,8 @@ class ProbeSource:
         return self._receiver.collect(self._pid)
 
     def close(self) -> None:
-        """The receiver outlives its sources; there is nothing to let go of."""
+        """A process that takes the pid over begins with nothing."""
+        self._receiver.forget(self._pid)
 
 
 def _open(target: Target, context: Context) -> Source | None:

@@ -124,3 +124,24 @@ def test_datagrams_arrive_over_the_socket(receiver):
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
 def test_no_datagram_can_raise(datagram):
     assert parse(datagram) is None
+
+
+def test_a_datagram_of_brackets_alone_is_rejected(receiver):
+    receiver.take(b'{"x":' + b"[" * 50_000)
+    assert (receiver.received, receiver.rejected) == (0, 1)
+
+
+@pytest.mark.parametrize("count", [-1, 1 << 60])
+def test_a_count_that_no_metric_could_carry_is_rejected(receiver, count):
+    receiver.take(report(http={"active": 1, "series": [series(hist={"90": count})]}))
+    assert (receiver.received, receiver.rejected) == (0, 1)
+
+
+def test_a_reused_pid_begins_without_the_requests_of_the_process_before(receiver):
+    receiver.take(report(seq=1))
+    source = ProbeSource(receiver, 7)
+    assert of(HttpSnapshot, source.read())
+    source.close()
+    receiver.take(report(seq=9, http={"active": 0, "series": [series(route="/new")]}))
+    (snapshot,) = of(HttpSnapshot, ProbeSource(receiver, 7).read())
+    assert [one.route for one in snapshot.series] == ["/new"]
