@@ -18,7 +18,7 @@ def test_the_ports_end_at_the_last_one():
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 65_535))
         holder.listen()
-        with pytest.raises(CannotCreate, match="cannot listen on 127.0.0.1:65535"):
+        with pytest.raises(CannotCreate, match=r"cannot listen on 127\.0\.0\.1:65535"):
             listen("127.0.0.1", 65_535)
 
 

@@ -1,8 +1,8 @@
 """OTLP/HTTP intake: what the services' own SDKs send passes through, with the target's identity.
 
 Protobuf and JSON, gzip; limits hold after decompression, and over all connections. A request is
-answered only when it is in the outgoing queue; without room the answer is 503, which every SDK takes
-as "try again".
+answered only when it is in the outgoing queue; without room the answer is 503, which every SDK
+takes as "try again".
 """
 
 from __future__ import annotations
