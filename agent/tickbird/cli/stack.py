@@ -120,7 +120,7 @@ def logs(
     if backend is not None and backend not in names:
         raise UsageError(f"there is no backend {backend!r}", f"one of: {', '.join(names)}")
     if native.recorded(name) is None and compose.engine_answers():
-        compose.logs(name, backend)
+        compose.logs(name, backend, lines)
         return 0
     place = site(name, Ports())
     for wanted in [backend] if backend else names:

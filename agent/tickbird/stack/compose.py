@@ -15,6 +15,9 @@ from . import Progress
 from .native import State
 from .site import Backends, forget, home, remember
 
+ENDS_AT_ONCE = "owners"
+"""The service that prepares the volumes for the others."""
+
 URLS = Backends(grafana="http://127.0.0.1:3000", collector_metrics="http://127.0.0.1:8888/metrics")
 """compose.yaml publishes these on loopback."""
 
@@ -45,18 +48,16 @@ def down(name: str) -> None:
     _compose(name, "down")
 
 
-def logs(name: str, service: str | None) -> None:
-    """Follow the services' logs on the caller's terminal."""
-    _compose(name, "logs", "--tail", "100", *([service] if service else []))
+def logs(name: str, service: str | None, lines: int) -> None:
+    """The last lines of each service's log, on the caller's terminal."""
+    _compose(name, "logs", "--tail", str(lines), *([service] if service else []))
 
 
 def status(name: str) -> list[State]:
     """One state per service; empty when none was started."""
     answer = _run(name, ["ps", "--all", "--format", "json"], capture=True)
     rows = [json.loads(line) for line in answer.splitlines() if line.startswith("{")]
-    return [
-        _state(row) for row in rows if row.get("ExitCode") != 0 or row.get("State") == "running"
-    ]
+    return [_state(row) for row in rows if row.get("Service") != ENDS_AT_ONCE]
 
 
 def _state(row: dict[str, str]) -> State:
