@@ -18,7 +18,7 @@ test: $(STAMP) check ## everything, with the real Collector, Prometheus, Loki, J
 check: $(STAMP) ## lint, types, import rules, unit and contract tests; before every commit
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
+	@$(VENV)/bin/lint-imports --no-logo
 	@$(VENV)/bin/yamllint -s .
 	@$(PY) -m pytest -m "not e2e and not backends"
 

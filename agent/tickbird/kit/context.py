@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import ContextVar, Token
 
 HEADERS = ("x-request-id", "x-correlation-id")
@@ -28,7 +29,10 @@ def bind(value: str) -> Token[str | None]:
 
 
 def release(token: Token[str | None]) -> None:
-    _current.reset(token)
+    """In another context than ``bind`` ran in, which a WSGI server may close a body in, there is
+    nothing to undo."""
+    with suppress(ValueError):
+        _current.reset(token)
 
 
 def accept(headers: Mapping[str, str]) -> str:

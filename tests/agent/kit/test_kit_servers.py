@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
+from contextvars import copy_context
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
@@ -168,6 +169,16 @@ def test_wsgi_requests_are_measured_and_bear_their_id(points, spans):
     }
     assert [span.name for span in spans()] == ["GET /ok", "GET /busy", "GET /broken"]
     assert correlation_id() is None
+
+
+def test_a_wsgi_body_may_be_closed_in_another_context(points):
+    environ: dict[str, object] = {"PATH_INFO": "/"}
+    setup_testing_defaults(environ)
+    before = counts(points)
+    app = WsgiMiddleware(wsgi_app, route_of=lambda _: "/closed-elsewhere")
+    body = copy_context().run(app, environ, lambda *_: None)
+    body.close()
+    assert difference(before, counts(points)) == {("GET", "/closed-elsewhere", 200, None): 1}
 
 
 def test_structlog_and_json_logger_write_the_same_keys(spans):
