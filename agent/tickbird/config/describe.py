@@ -72,7 +72,7 @@ collector:                     # without it the agent keeps what it sees to itse
     key: /etc/tickbird/key.pem
   timeout: 10s                 # for one request
 
-backends:                      # asked by verify, timeline and health --from backends
+backends:                      # where verify -c looks for what it sent
   prometheus: http://127.0.0.1:9090
   loki: http://127.0.0.1:3100
   jaeger: http://127.0.0.1:16686

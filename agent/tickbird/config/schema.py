@@ -56,7 +56,7 @@ class CollectorConfig(Struct, frozen=True):
 
 
 class BackendsConfig(Struct, frozen=True):
-    """Where ``verify``, ``timeline`` and ``health --from backends`` ask."""
+    """Where ``verify`` looks for what it sent."""
 
     prometheus: Url | None = None
     loki: Url | None = None

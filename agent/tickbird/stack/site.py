@@ -126,7 +126,7 @@ def site(name: str, ports: Ports) -> Site:
 
 
 def remember(name: str, backends: Backends) -> None:
-    """Make this stack the one that ``verify`` and ``timeline`` ask when nothing else is said."""
+    """Make this stack the one that ``verify`` asks when nothing else is said."""
     private_folder(home())
     write_private(
         home() / "current.json", {"schema": 1, "name": name, "backends": asdict(backends)}
