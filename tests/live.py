@@ -24,6 +24,8 @@ from running import TICKBIRD, environment, until
 from tickbird.stack import ask
 
 SHOP = Path(__file__).parent / "fixtures" / "services" / "shop.py"
+DERIVED = "target_info|ALERTS.*|.*:.*"
+"""Names of series that nobody sent."""
 EXPORT = 3.0
 """Seconds between two exports of the agents here."""
 
@@ -149,8 +151,8 @@ class Agent:
     def health(self) -> dict[str, Any]:
         return ask.document(f"{self.url}/api/v1/health")
 
-    def metrics(self) -> str:
-        return ask.text(f"{self.url}/metrics/self")
+    def metrics(self, path: str = "/metrics/self") -> str:
+        return ask.text(self.url + path)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """One command of a person who asks this agent."""
@@ -176,10 +178,10 @@ class Agent:
 
 def series(stack: Stack, name: str) -> list[dict[str, str]]:
     """Labels of every series of the service that Prometheus has now. A series that ended is not
-    among them from its marker on; ``target_info`` tells of the resource, and Prometheus makes it
-    by itself."""
-    query = f'{{service_name="{name}",__name__!="target_info"}}'
-    answer = ask.document(f"{stack.prometheus}/api/v1/query", {"query": query})
+    among them from its marker on. What Prometheus derives by itself (of the resource, by rules)
+    ends when it next looks."""
+    selector = f'{{service_name="{name}",__name__!~"{DERIVED}"}}'
+    answer = ask.document(f"{stack.prometheus}/api/v1/query", {"query": selector})
     return [one["metric"] for one in answer["data"]["result"]]
 
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 import pytest
 
 from backends import Stack
-from live import Agent, Entry, fetch, free_port, loki, shop
+from live import DERIVED, Agent, Entry, fetch, free_port, loki, shop
 from running import until
 from tickbird.stack import ask
 
@@ -275,7 +275,7 @@ def pushed(agent: Agent) -> bool:
 
 def ever(stack: Stack, name: str, metric: str) -> list[dict[str, str]]:
     """Series of the service with a value in the last ten minutes, ended or not."""
-    selector = f'{{service_name="{name}",__name__=~"{metric}",__name__!="target_info"}}'
+    selector = f'{{service_name="{name}",__name__=~"{metric}",__name__!~"{DERIVED}"}}'
     query = {"query": f"last_over_time({selector}[10m])"}
     answer = ask.document(f"{stack.prometheus}/api/v1/query", query)
     return [one["metric"] for one in answer["data"]["result"]]
