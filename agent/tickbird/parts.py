@@ -7,7 +7,7 @@ Data goes one way: targets → sources → store and recorder → sinks. No part
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from .api import Api
@@ -22,7 +22,7 @@ from .pipeline import LogPipeline
 from .sampling import Sampling
 from .sinks.otlp.client import Signal
 from .sinks.otlp.delivery import Lane, Payload
-from .sinks.otlp.metrics import MetricsEncoder, encode_ended
+from .sinks.otlp.export import MetricsExport
 from .sources.otlp import Intake
 from .state import State
 from .targets import Finder
@@ -30,12 +30,20 @@ from .view import View
 
 LANE_BYTES = 4 * 1024 * 1024
 """Most that waits in memory for the Collector, per signal."""
-REQUEST_BYTES = 1024 * 1024
-"""Metrics requests are joined up to this size."""
 LOOK_UP = 60.0
 """Seconds between two looks of the intake at whether it was told to stop, which nobody does."""
 SIGNALS: tuple[Signal, ...] = ("logs", "metrics", "traces")
-FIXED = ("instance", "state_dir", "collector", "api", "intake", "recorder")
+FIXED = (
+    "instance",
+    "state_dir",
+    "collector",
+    "api",
+    "intake",
+    "logs",
+    "redact",
+    "recorder",
+    "sampling",
+)
 """Keys of the configuration that a running agent cannot change."""
 
 
@@ -64,9 +72,9 @@ class Parts:
         self.passthrough = Passthrough(
             self.lanes, self.store, self.watches.targets, self._record_http
         )
-        self._encoder = MetricsEncoder()
+        lane = self.lanes.get("metrics")
+        self._export = MetricsExport(self.store, lane) if lane else None
         self._logged: dict[str, Target] = {}
-        self._ends: list[Payload] = []
         self._reported: set[str] = set()
         self._open: list[Callable[[], None]] = []
 
@@ -122,19 +130,15 @@ class Parts:
         self.recorder.record(target, [snapshot], self.clock.time())
 
     def _ended(self, target: Target) -> None:
-        self._ends += _joined(self.passthrough.seen.end(target.key, self.clock.time()))
+        ends = self.passthrough.seen.end(target.key, self.clock.time())
+        if self._export is not None:
+            self._export.end(ends)
 
     def export_metrics(self) -> None:
-        """Send every series' latest value, and the end of those that ended. A value that finds no
-        room is made good by the next one; an end is offered until it is taken."""
-        ended = self.store.take_ended()
-        if (lane := self.lanes.get("metrics")) is None:
-            self._ends.clear()
-            return
-        self._ends += _joined(encode_ended(ended, self.clock.time()))
-        self._ends = [payload for payload in self._ends if not lane.offer(payload)]
-        for payload in _joined(self._encoder.encode(self.store.series())):
-            lane.offer(payload)
+        if self._export is not None:
+            self._export.send(self.clock.time())
+        else:
+            self.store.take_ended()
 
     def new_problems(self) -> list[str]:
         """Problems that have come up since the last call; one that persists is told once."""
@@ -177,7 +181,8 @@ class Parts:
 
     def _send_what_was_left(self, signal: Signal) -> None:
         for items, body in self.state.take_unsent(signal):
-            self.lanes[signal].offer(Payload(body, items))
+            if not self.lanes[signal].offer(Payload(body, items)):
+                break  # and what was not taken stays on disk for the next life
 
     def all_lanes(self) -> list[Lane]:
         return [*self.lanes.values(), *([self.log_lane] if self.log_lane else [])]
@@ -185,18 +190,3 @@ class Parts:
     def close(self) -> None:
         for close in reversed(self._open):
             close()
-
-
-def _joined(encoded: Iterable[tuple[bytes, int]]) -> Iterator[Payload]:
-    """Requests joined into payloads of about ``REQUEST_BYTES``."""
-    bodies: list[bytes] = []
-    size = items = 0
-    for body, count in encoded:
-        bodies.append(body)
-        size += len(body)
-        items += count
-        if size >= REQUEST_BYTES:
-            yield Payload(b"".join(bodies), items)
-            bodies, size, items = [], 0, 0
-    if bodies:
-        yield Payload(b"".join(bodies), items)

@@ -34,8 +34,9 @@ class View:
     def ready(self) -> tuple[bool, str]:
         """Whether every part that was asked for works; a held Collector does not count, since
         nothing is lost meanwhile."""
-        if not self._parts.watches.targets() and self._parts.finder.problems:
-            return False, self._parts.finder.problems[0]
+        problems = list(self._parts.finder.problems)
+        if problems and not self._parts.watches.targets():
+            return False, problems[0]
         return True, "ok"
 
     def problems(self) -> list[str]:

@@ -42,10 +42,12 @@ class MetricsEncoder:
             del self._trees[key]
 
 
-def encode_ended(ended: Iterable[Series], now: float) -> Iterator[Encoded]:
-    """Requests that say "no recorded value" at ``now`` (Unix seconds), which Prometheus turns into
-    staleness at once."""
+def encode_ended(ended: Iterable[Series], now: float, sent: float) -> Iterator[Encoded]:
+    """Requests with the values that came after ``sent``, and then "no recorded value" at ``now``
+    (both Unix seconds), which Prometheus turns into staleness at once."""
     for series in _by_target(ended):
+        if unsent := [one for one in series if one.time > sent]:
+            yield _Tree(unsent).encode(unsent)
         yield _Tree(series).encode([replace(one, time=now) for one in series], ended=True)
 
 
@@ -62,6 +64,15 @@ def _identity_of(series: Series) -> tuple[str, Identity | tuple[()]]:
     return series.target.key, series.target.identity or ()
 
 
+_Key = tuple[str, Kind, tuple[float, ...], tuple[str, ...]]
+
+
+def _key(series: Series) -> _Key:
+    """Which point a series has: a name that a service declares anew has another one."""
+    instrument = series.instrument
+    return instrument.name, instrument.kind, instrument.bounds, series.labels
+
+
 class _Tree:
     def __init__(self, series: list[Series]) -> None:
         # Protobuf costs 60 ms and 6 MB: the first sample does not wait for it, and an agent
@@ -70,8 +81,8 @@ class _Tree:
 
         self._request = metrics_service_pb2.ExportMetricsServiceRequest()
         self._target = series[0].target
-        self._metrics: dict[str, Any] = {}
-        self._points: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._metrics: dict[tuple[str, Kind], Any] = {}
+        self._points: dict[_Key, Any] = {}
         resource = self._request.resource_metrics.add()
         for name, value in self._target.attributes.items():
             _set_attribute(resource.resource.attributes, name, value)
@@ -81,12 +92,11 @@ class _Tree:
 
     def fits(self, target: Target, series: list[Series]) -> bool:
         """Whether the kept tree can be used again: no series may have left it."""
-        now = {(one.instrument.name, one.labels) for one in series}
-        return target == self._target and self._points.keys() <= now
+        return target == self._target and self._points.keys() <= {_key(one) for one in series}
 
     def encode(self, series: list[Series], ended: bool = False) -> Encoded:
         for one in series:
-            key = (one.instrument.name, one.labels)
+            key = _key(one)
             point = self._points.get(key)
             if point is None:
                 point = self._points[key] = self._add(one)
@@ -104,13 +114,15 @@ class _Tree:
 
     def _add(self, series: Series) -> Any:
         instrument = series.instrument
-        data = self._metrics.get(instrument.name)
+        family = instrument.name, instrument.kind
+        data = self._metrics.get(family)
         if data is None:
-            data = self._metrics[instrument.name] = self._add_metric(series)
+            data = self._metrics[family] = self._add_metric(series)
         point = data.data_points.add()
         for name, value in zip(instrument.labels, series.labels, strict=True):
             if value:
-                _set_attribute(point.attributes, name, int(value) if name in _INTEGERS else value)
+                number = name in _INTEGERS and value.isdecimal()
+                _set_attribute(point.attributes, name, int(value) if number else value)
         if isinstance(series.value, Distribution):
             point.explicit_bounds[:] = instrument.bounds
             point.bucket_counts[:] = [0] * (len(instrument.bounds) + 1)

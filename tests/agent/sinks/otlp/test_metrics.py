@@ -95,10 +95,40 @@ def test_joined_requests_are_one_request_with_all_targets():
 def test_an_ended_series_says_that_it_has_no_value():
     request = decode(
         encode_ended(
-            [series(RSS, 1), series(HTTP, Distribution((1, 0, 0), 1, 1), ("/", "200"))], 300
+            [series(RSS, 1), series(HTTP, Distribution((1, 0, 0), 1, 1), ("/", "200"))],
+            300,
+            sent=100,
         )
     )
     found = metrics(request)
     for point in (found[RSS.name].sum.data_points[0], found[HTTP.name].histogram.data_points[0]):
         assert point.flags == NO_RECORDED_VALUE
         assert point.time_unix_nano == 300 * 10**9
+
+
+def test_what_was_not_sent_before_the_end_comes_before_it():
+    both = [series(RSS, 5, time=100.0), series(CPU, 7, ("user",), time=109.0)]
+    said, ended = (decode([one]) for one in encode_ended(both, 110, sent=105))
+    (point,) = metrics(said)[CPU.name].sum.data_points
+    assert (point.as_double, point.time_unix_nano, point.flags) == (7, 109 * 10**9, 0)
+    assert set(metrics(said)) == {CPU.name}
+    assert set(metrics(ended)) == {CPU.name, RSS.name}
+
+
+def test_a_name_that_is_declared_anew_gets_another_point():
+    encoder = MetricsEncoder()
+    gauge = Instrument("jobs", Kind.GAUGE, "", "Jobs.")
+    few = Instrument("jobs", Kind.HISTOGRAM, "", "Jobs.", (), (1.0,))
+    more = Instrument("jobs", Kind.HISTOGRAM, "", "Jobs.", (), (1.0, 2.0))
+    list(encoder.encode([series(gauge, 1)]))
+    list(encoder.encode([series(few, Distribution((1, 0), 1.0, 1))]))
+    request = decode(encoder.encode([series(more, Distribution((1, 0, 1), 1.0, 2))]))
+    (metric,) = request.resource_metrics[0].scope_metrics[0].metrics
+    (point,) = metric.histogram.data_points
+    assert (list(point.explicit_bounds), list(point.bucket_counts)) == ([1.0, 2.0], [1, 0, 1])
+
+
+def test_a_status_that_is_no_number_stays_what_it_is():
+    one = series(HTTP, Distribution((1, 0, 0), 1.0, 1), ("/", "teapot"))
+    (point,) = metrics(decode(MetricsEncoder().encode([one])))[HTTP.name].histogram.data_points
+    assert point.attributes[1].value.string_value == "teapot"
