@@ -117,6 +117,8 @@ class Meter:
 
     def observe(self, item: Item) -> list[Sample]:
         """The series that ``item`` moves."""
+        if isinstance(item, Sample):  # nearly all are
+            return [item]
         if isinstance(item, RuntimeInfo):
             self._runtime = item.runtime
         elif isinstance(item, LoopWindow):
@@ -125,8 +127,6 @@ class Meter:
             return self._stall(item)
         elif isinstance(item, HttpSnapshot):
             return _http(item)
-        elif isinstance(item, Sample):
-            return [item]
         return []
 
     def _loop(self, window: LoopWindow) -> list[Sample]:

@@ -13,6 +13,7 @@ from .model import LOOP_METHODS, Item, LoopWindow, Sample, Stall, Target
 from .recorder.track import METHOD_HELD
 from .sources import Context, Source, SourceType
 
+_OF_LOOP = (LoopWindow, Stall)
 RETRY_OPEN = 30.0
 """Seconds after which a source that could not be opened is tried again."""
 
@@ -134,6 +135,8 @@ class Watch:
 
     def _of_best_loop(self, items: list[Item]) -> list[Item]:
         """Without the loop data of methods that a better one makes superfluous."""
+        if not any(isinstance(item, _OF_LOOP) for item in items):
+            return items
         now = self.context.clock.monotonic()
         for method in {item.method for item in items if isinstance(item, LoopWindow)}:
             known = self.loop_method
@@ -145,7 +148,7 @@ class Watch:
         return [
             item
             for item in items
-            if not isinstance(item, LoopWindow | Stall) or item.method == self.loop_method
+            if not isinstance(item, _OF_LOOP) or item.method == self.loop_method
         ]
 
     def close(self) -> None:

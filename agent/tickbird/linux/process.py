@@ -8,7 +8,7 @@ from ..errors import SourceError, TargetGone
 from ..model import Identity
 from . import cgroup, proc
 
-SLOW_INTERVAL = 15.0
+SLOW_INTERVAL = 60.0
 """Seconds between two looks at what hardly ever changes: limits and the cgroup."""
 
 
