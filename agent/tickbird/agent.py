@@ -151,7 +151,7 @@ class Agent:
             ended = parts.watches.read_due()
             if ended or refresh.is_due(soon):
                 refresh.advance(now)
-                parts.follow()
+                parts.follow(ended)
             if export.is_due(soon):
                 export.advance(now)
                 parts.export_metrics()

@@ -114,9 +114,10 @@ class Parts:
         intake = address(self.intake.socket)
         return f"page {self.api.url}, OTLP/HTTP intake {intake}, telemetry to {where}"
 
-    def follow(self) -> None:
-        """Look for targets, and watch exactly those that are there, and their logs."""
-        for one in self.sampling.follow():
+    def follow(self, ended: bool = False) -> None:
+        """Look for targets, and watch exactly those that are there, and their logs; ``ended``: one
+        is not there any more."""
+        for one in self.sampling.follow(ended):
             if (
                 one.spec is not None
                 and one.first

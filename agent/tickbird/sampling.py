@@ -32,10 +32,10 @@ class Sampling:
         self.own_cpu = OwnCpu()
         self.ended: Callable[[Target], None] | None = None
 
-    def follow(self) -> list[Found]:
-        """Look for targets, and watch exactly those that are there."""
+    def follow(self, ended: bool = False) -> list[Found]:
+        """Look for targets, and watch exactly those that are there; ``ended``: one is not."""
         self.own_cpu.look(self.clock.monotonic())
-        found = self.finder.find()
+        found = self.finder.find(ended)
         self.watches.follow(found)
         return found
 

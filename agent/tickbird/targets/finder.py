@@ -94,12 +94,11 @@ class Finder:
         self.problems: list[str] = []
         self.left: list[Left] = []
 
-    def find(self) -> list[Found]:
-        """What is there now. Cheap to call every second: all processes are only looked over every
-        5 s (less often where there are very many), or at once when a watched one has ended."""
+    def find(self, ended: bool = False) -> list[Found]:
+        """What is there now. Cheap to call every second: processes are only looked over every 5 s
+        (less often where there are very many), or at once when a watched one was seen to have
+        ``ended``."""
         now = self._clock.monotonic()
-        identities = [one.target.identity for one in self._found if one.target.identity]
-        ended = not all(map(self._table.alive, identities))
         if ended or now >= self._due:
             thorough = ended or now >= self._thorough_due
             if thorough:

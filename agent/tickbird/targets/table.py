@@ -98,13 +98,6 @@ class Table:
         self.by_pid[pid] = process
         return process
 
-    def alive(self, identity: Identity) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
-        stat = self._processes.stat(identity.pid)
-        return (
-            stat is not None and stat.start_ticks == identity.start_ticks and stat.state not in "ZX"
-        )
-
     def descendants(self, pid: int) -> Iterator[Process]:
         """Below ``pid``, nearest generation first, oldest first within one."""
         children: dict[int, list[Process]] = {}

@@ -40,8 +40,8 @@ def finder(proc, clock: StepClock):
     return lambda text="": Finder(config.parse(text), clock, proc.root)
 
 
-def keys(finder: Finder) -> dict[str, int | None]:
-    return {one.target.key: one.target.pid for one in finder.find()}
+def keys(finder: Finder, ended: bool = False) -> dict[str, int | None]:
+    return {one.target.key: one.target.pid for one in finder.find(ended)}
 
 
 def by(match: str) -> str:
@@ -100,7 +100,7 @@ def test_a_workers_replacement_takes_its_place_and_its_instance_id(proc, finder)
     assert len({one.attributes["service.instance.id"] for one in before.values()}) == 4
     proc.end(32)
     proc.node(50, "app/shop.js", parent=30, start=900)
-    after = {one.target.key: one.target for one in found.find()}
+    after = {one.target.key: one.target for one in found.find(ended=True)}
     assert {key: one.pid for key, one in after.items()} == {
         "shop": 30,
         "shop/1": 31,
@@ -119,7 +119,7 @@ def test_a_restarted_service_keeps_key_and_instance_id_and_gets_another_identity
     found = finder(by('command: "shop\\\\.js"'))
     (before,) = found.find()
     proc.end(60)
-    assert found.find() == []
+    assert found.find(ended=True) == []
     assert "no process's command fits" in found.problems[0]
     proc.node(61, "shop.js", start=500)
     found._clock.now += 1.1
@@ -136,7 +136,7 @@ def test_a_reused_pid_is_another_identity(proc, finder) -> None:
     (before,) = found.find()
     proc.end(70)
     proc.node(70, "shop.js", start=101)
-    (after,) = found.find()
+    (after,) = found.find(ended=True)
     assert after.target.pid == 70
     assert after.target.identity != before.target.identity
 
@@ -147,7 +147,7 @@ def test_a_configured_pid_never_means_the_stranger_that_got_it_later(proc, finde
     assert keys(found) == {"shop": 70}
     proc.end(70)
     proc.add(70, "vim", exe="/usr/bin/vim", start=101)
-    assert keys(found) == {}
+    assert keys(found, ended=True) == {}
     assert "has ended; give its new pid" in found.problems[0]
 
 
@@ -193,10 +193,10 @@ def test_a_pidfile_is_followed_to_a_new_process(proc, finder, tmp_path: Path) ->
     proc.end(90)
     proc.node(91, "shop.js", start=300)
     pidfile.write_text("91")
-    assert keys(found) == {"shop": 91}
+    assert keys(found, ended=True) == {"shop": 91}
     pidfile.write_text("garbage")
     proc.end(91)
-    assert keys(found) == {}
+    assert keys(found, ended=True) == {}
     assert "does not begin with a process id" in found.problems[0]
 
 
@@ -250,7 +250,7 @@ def test_logs_are_still_read_when_the_process_has_ended(proc, finder) -> None:
     found = finder("targets: [{name: shop, match: {pid: 90}, logs: [/l]}]")
     assert keys(found) == {"shop": 90}
     proc.end(90)
-    assert keys(found) == {"shop": None}
+    assert keys(found, ended=True) == {"shop": None}
 
 
 def test_attributes_follow_the_configuration(proc, finder) -> None:
