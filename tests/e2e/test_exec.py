@@ -225,6 +225,29 @@ def test_the_service_starts_before_its_agent(place: Place) -> None:
     run.wait(20)
 
 
+def test_orphans_do_not_pile_up_where_exec_is_the_first_process(place: Place) -> None:
+    """As in a container, by the same rule of the kernel for a subreaper."""
+    code = (
+        "import subprocess, time\n"
+        "print(subprocess.getoutput('sleep 1 >/dev/null 2>&1 & echo $!'), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    inherits = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); "
+    words = [*EXEC, "-c", "t.yaml", "--name", "svc", "--", sys.executable, "-c", code]
+    run = subprocess.Popen(
+        [sys.executable, "-c", inherits + "os.execv(sys.argv[1], sys.argv[1:])", *words],
+        cwd=place.folder,
+        stdout=subprocess.PIPE,
+    )
+    place.runs.append(run)
+    assert run.stdout is not None
+    orphan = int(run.stdout.readline())
+    assert f"PPid:\t{run.pid}\n" in Path(f"/proc/{orphan}/status").read_text()
+    wait_for(lambda: not Path(f"/proc/{orphan}").exists())
+    run.terminate()
+    assert run.wait(30) == 128 + signal.SIGTERM
+
+
 def test_standard_input_is_the_services(place: Place) -> None:
     run = place.start("cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert run.communicate(b"through", timeout=30)[0] == b"through"

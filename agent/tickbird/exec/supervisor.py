@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -110,7 +110,16 @@ def _follow(child: Child, sidecar: Sidecar | None, say: Callable[[str], None]) -
             child.send_signal(found.si_signo)
         if sidecar and (line := sidecar.poll()):
             say(line)
+        _bury_strays({child.pid, sidecar.pid if sidecar else None})
     return code
+
+
+def _bury_strays(own: Container[int | None]) -> None:
+    """The first process of a container inherits every orphan in it; one that has ended keeps its
+    place in the process table until its parent asks for its exit code."""
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while (ended := os.waitid(os.P_ALL, 0, options)) and ended.si_pid not in own:
+        os.waitpid(ended.si_pid, 0)
 
 
 def _has_it_already(found: signal.struct_siginfo) -> bool:
