@@ -73,9 +73,12 @@ class Agent:
 
     def handle_signals(self) -> None:
         """TERM and INT drain and end; HUP reads the configuration again."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stop())
-        signal.signal(signal.SIGHUP, lambda *_: self._ask_reload())
+        for number, answer in (
+            (signal.SIGTERM, self.stop),
+            (signal.SIGINT, self.stop),
+            (signal.SIGHUP, self._ask_reload),
+        ):
+            signal.signal(number, partial(_in_a_thread, answer))
 
     def _ask_reload(self) -> None:
         self._reload_asked = True
@@ -98,7 +101,7 @@ class Agent:
             self._start_threads(parts)
             self._say(parts.greeting())
             try:
-                self._loop(parts)
+                self._keep_up("main loop", partial(self._loop, parts))
             finally:
                 self._drain(parts)
 
@@ -130,13 +133,15 @@ class Agent:
         self._threads.append(thread)
 
     def _keep_up(self, name: str, body: Callable[[], None]) -> None:
-        """A defect in one thread is said and costs a second; the others go on."""
+        """A defect in one thread is said, once, and costs a second; the others go on."""
+        said = ""
         while not self._stop.is_set():
             try:
                 body()
                 break
             except Exception as error:
-                self._say(f"{name} failed by a defect of the agent and starts again: {error!r}")
+                if said != (said := repr(error)):
+                    self._say(f"{name} failed by a defect of the agent and starts again: {said}")
                 self._clock.wait(self._stop, RESTART)
 
     def _loop(self, parts: Parts) -> None:
@@ -194,3 +199,8 @@ class Agent:
             if thread.name == "logs":
                 thread.join(deadline.remaining() / 4)
         parts.drain(deadline)
+
+
+def _in_a_thread(answer: Callable[[], None], *_: object) -> None:
+    """A handler interrupts the main thread anywhere, also while it holds the lock of an event."""
+    threading.Thread(target=answer, daemon=True).start()

@@ -34,15 +34,8 @@ LOOK_UP = 60.0
 """Seconds between two looks of the intake at whether it was told to stop, which nobody does."""
 SIGNALS: tuple[Signal, ...] = ("logs", "metrics", "traces")
 FIXED = (
-    "instance",
-    "state_dir",
-    "collector",
-    "api",
-    "intake",
-    "logs",
-    "redact",
-    "recorder",
-    "sampling",
+    *("instance", "state_dir", "collector", "api", "intake", "recorder"),
+    *("logs", "redact", "sampling"),
 )
 """Keys of the configuration that a running agent cannot change."""
 
@@ -176,7 +169,11 @@ class Parts:
 
     def _keep(self, signal: Signal, unsent: list[Payload]) -> None:
         bodies = [(payload.items, payload.body) for payload in unsent]
-        _, lost = self.state.save_unsent(signal, bodies, self.config.spool.size)
+        try:
+            _, lost = self.state.save_unsent(signal, bodies, self.config.spool.size)
+        except OSError as error:
+            self.say(f"{signal} that were not sent cannot be kept and are lost: {error}")
+            return
         if lost:
             self.say(f"{lost} items of {signal} found no room in the spool and are lost")
 

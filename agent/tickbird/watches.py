@@ -40,7 +40,7 @@ class Watches:
         self._ended = ended
         self._kinds = source_types()
         self._watches: dict[str, Watch] = {}
-        self._work: queue.SimpleQueue[tuple[Watch, str] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[Watch, str]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self.missed_ticks = 0
 
@@ -51,6 +51,8 @@ class Watches:
             still = now.get(key)
             if watch.gone or still is None or still.target.identity != watch.target.identity:
                 self._let_go(key)
+            elif watch.target.runtime != still.target.runtime:
+                watch.become(still.target, self._kinds.values())
         for key, one in now.items():
             if key not in self._watches:
                 self._begin(one)
@@ -91,14 +93,10 @@ class Watches:
         return min((w.next_due() for w in self._watches.values()), default=float("inf"))
 
     def work(self) -> None:
-        """Body of a worker thread: reads blocking sources until ``stop_workers``."""
-        while (job := self._work.get()) is not None:
-            watch, name = job
+        """Body of a worker thread: reads blocking sources for as long as the process lives."""
+        while True:
+            watch, name = self._work.get()
             watch.read(name)
-
-    def stop_workers(self, count: int) -> None:
-        for _ in range(count):
-            self._work.put(None)
 
     def watched(self) -> list[Watch]:
         with self._lock:
