@@ -330,6 +330,7 @@ def test_a_bad_configuration_on_sighup_is_told_and_the_old_one_stays(
     for bad, words in (
         (agent.settings | {"colector": {}}, 'did you mean "collector"'),
         (good | {"instance": "other"}, "instance: takes a restart to change"),
+        (good | {"redact": {"keys": ["pin"]}}, "redact: takes a restart to change"),
     ):
         agent.write(bad)
         agent.process.send_signal(signal.SIGHUP)

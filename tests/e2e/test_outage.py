@@ -247,7 +247,7 @@ def test_sigterm_ends_in_time_with_a_silent_collector_and_the_next_run_sends_eve
         agent = start({**settings, "collector": {"endpoint": f"http://127.0.0.1:{silent.port}"}})
         until(lambda: silent.asked >= 2, "requests that nobody answers")
         until(lambda: pushed(agent), "telemetry of the service's own SDK")
-        logs = agent.health()["targets"][0]["logs"]
+        logs = logs_of(agent)
         assert (logs["read"], logs["delivered"], logs["queued"]) == (1200, 0, 1200)
         began = time.monotonic()
         assert agent.stop(12) == 0
@@ -263,9 +263,14 @@ def test_sigterm_ends_in_time_with_a_silent_collector_and_the_next_run_sends_eve
     # What was pushed while the agent drained belongs to the service as well as the rest does.
     assert len({one["instance"] for one in ever(stack, name, ".+")}) == 1
     assert list((tmp_path / "state" / "default" / "unsent").glob("metrics-*")) == []
-    logs = again.health()["targets"][0]["logs"]
-    assert balanced(logs)
-    assert logs["delivered"] == 1200
+    until(lambda: logs_of(again)["queued"] == 0, "the last answer to be noted")
+    assert balanced(logs_of(again))
+    assert logs_of(again)["delivered"] == 1200
+
+
+def logs_of(agent: Agent) -> dict[str, Any]:
+    logs: dict[str, Any] = agent.health()["targets"][0]["logs"]
+    return logs
 
 
 def pushed(agent: Agent) -> bool:
