@@ -57,6 +57,11 @@ def _described(number: int, target: TargetConfig) -> str:
         fields = ((key, getattr(target.match, key)) for key in target.match.__struct_fields__)
         parts += [f"{key} {value}" for key, value in fields if value is not None]
     parts += [f"logs {pattern}" for pattern in target.logs]
-    parts += [f"http {target.http.url}"] if target.http else []
-    parts += [f"scrape {target.scrape.url}"] if target.scrape else []
+    parts += [f"http {_shown(target.http.url)}"] if target.http else []
+    parts += [f"scrape {_shown(target.scrape.url)}"] if target.scrape else []
     return f"{target.name or f'number {number + 1}'}: {', '.join(parts)}"
+
+
+def _shown(url: str) -> str:
+    """Without its query, where a key from the environment may stand."""
+    return url.partition("?")[0]

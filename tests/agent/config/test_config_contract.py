@@ -224,6 +224,14 @@ def test_check_says_what_would_be_watched(tickbird, tmp_path: Path) -> None:
     assert tickbird("check", str(tmp_path / "a.yaml"))[0] == 78
 
 
+def test_check_shows_no_key_of_an_address(tickbird, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TICKBIRD_TEST_KEY", "hunter2")
+    url = "http://127.0.0.1:1/m?key=${env:TICKBIRD_TEST_KEY}"
+    (tmp_path / "a.yaml").write_text(f'targets: [{{name: a, scrape: {{url: "{url}"}}}}]')
+    code, out = tickbird("check", str(tmp_path / "a.yaml"))
+    assert (code, "scrape http://127.0.0.1:1/m" in out, "hunter2" in out) == (0, True, False)
+
+
 def test_check_warns_of_what_has_no_effect(tickbird, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("logs: {multiline: auto}")
     assert "logs.multiline has no effect" in tickbird("check", str(tmp_path / "a.yaml"))[1]
