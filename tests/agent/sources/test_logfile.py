@@ -184,6 +184,19 @@ def test_truncation_without_a_copy_begins_anew(log: Path) -> None:
     assert read.lines[2].partial
 
 
+@pytest.mark.parametrize("age", [0.0, 60.0])
+def test_an_overwrite_of_the_same_size_is_noticed(log: Path, age: float) -> None:
+    append(log, "one\n")
+    before = log.stat().st_mtime - age
+    os.utime(log, (before, before))
+    reader = Reader(log)
+    assert reader() == ["one"]
+    assert reader() == []
+    with log.open("r+") as file:
+        file.write("two\n")
+    assert reader() == ["two"]
+
+
 def test_the_hole_of_a_writer_that_does_not_append_is_skipped(log: Path) -> None:
     with log.open("wb", buffering=0) as writer:
         writer.write(b"a" * 100_000 + b"\n")
