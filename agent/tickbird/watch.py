@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from .clock import Ticker
 from .errors import NoData, SourceError, TargetGone
 from .meters import LOOP_METRICS, Meter
-from .model import LOOP_METHODS, Item, LoopWindow, Sample, Stall, Target
+from .model import LOOP_METHODS, Item, LoopWindow, RuntimeInfo, Sample, Stall, Target
 from .recorder.track import METHOD_HELD
 from .sources import Context, Source, SourceType
 
@@ -71,7 +71,14 @@ class Watch:
             state.ticker.advance(self.context.clock.monotonic())
             self._open(state)
             if state.source is not None or state.problem is not None:
-                self.states[kind.name] = state
+                self.states = {**self.states, kind.name: state}  # others may be reading it
+
+    def become(self, target: Target, kinds: Iterable[SourceType]) -> None:
+        """The same process turned out to be something else: it was only starting, or it ran
+        another program (exec). What it has now and had not before is opened."""
+        self.target = target
+        self.meter.observe(RuntimeInfo(target.runtime, ""))
+        self.open(kind for kind in kinds if kind.name not in self.states)
 
     def _open(self, state: SourceState) -> None:
         try:

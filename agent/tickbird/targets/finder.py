@@ -239,7 +239,10 @@ class Finder:
         known = self._known_runtime(process.identity)
         if known and self._clock.time() - process.identity.started_at > 2 * _SETTLED:
             return known
-        return "uvloop" if self._processes.maps(process.pid, b"/uvloop/") else "python"
+        if self._processes.maps(process.pid, b"/uvloop/"):
+            return "uvloop"
+        imported = self._processes.maps(process.pid, b"/_asyncio.")
+        return "asyncio" if imported and self._processes.polls(process.pid) else "python"
 
     def _known_runtime(self, identity: Identity) -> str | None:
         targets = (one.target for one in self._found)

@@ -61,6 +61,9 @@ class Portable:
     def maps(self, pid: int, word: bytes) -> bool:  # noqa: ARG002 - not to be had without root
         return False
 
+    def polls(self, pid: int) -> bool:  # noqa: ARG002 - epoll is Linux's own
+        return False
+
     def sockets(self, pid: int) -> frozenset[int] | None:
         try:
             connections = psutil.Process(pid).net_connections("tcp")

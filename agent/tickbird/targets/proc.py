@@ -5,6 +5,7 @@ A process may end between two reads at any place: that is normal and never an er
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ class Processes(Protocol):
     def folder(self, pid: int) -> Path | None: ...
     def groups(self, pid: int) -> str: ...
     def maps(self, pid: int, word: bytes) -> bool: ...
+    def polls(self, pid: int) -> bool: ...
     def sockets(self, pid: int) -> frozenset[int] | None: ...
     def listening(self) -> dict[int, int]: ...
 
@@ -88,22 +90,30 @@ class Proc:
         """Whether a file whose path holds ``word`` is mapped."""
         return word in self._read(f"{pid}/maps", 4 * 1024 * 1024)
 
+    def polls(self, pid: int) -> bool:
+        """Whether it has an epoll descriptor, as what runs an event loop has."""
+        try:
+            return any("[eventpoll]" in link for link in self._links(pid))
+        except OSError:
+            return False
+
     def sockets(self, pid: int) -> frozenset[int] | None:
         """Inodes of the open sockets; None where this user may not look."""
         inodes = set()
         try:
-            with os.scandir(f"{self._root}/{pid}/fd") as entries:
-                for count, entry in enumerate(entries):
-                    if count >= _MAX_FDS:
-                        break
-                    link = self._link(f"{pid}/fd/{entry.name}") or ""
-                    if link.startswith("socket:["):
-                        inodes.add(int(link[8:-1]))
+            for link in self._links(pid):
+                if link.startswith("socket:["):
+                    inodes.add(int(link[8:-1]))
         except PermissionError:
             return None
         except OSError:
             pass
         return frozenset(inodes)
+
+    def _links(self, pid: int) -> Iterator[str]:
+        with os.scandir(f"{self._root}/{pid}/fd") as entries:
+            for entry in itertools.islice(entries, _MAX_FDS):
+                yield self._link(f"{pid}/fd/{entry.name}") or ""
 
     def listening(self) -> dict[int, int]:
         """Port by socket inode of every TCP listener in the agent's network namespace."""

@@ -295,6 +295,15 @@ def test_uvloop_is_known_by_its_mapped_library(proc, finder) -> None:
     assert one.target.runtime == "uvloop"
 
 
+def test_asyncio_is_known_by_its_library_together_with_an_epoll_descriptor(proc, finder) -> None:
+    for pid, port in ((10, 3000), (11, 3001)):
+        proc.python(pid, f"app{pid}.py", listens=(port,))
+        (proc.root / str(pid) / "maps").write_text("7f00-7f01 r-xp 0 0:0 1 /v/_asyncio.cp311.so\n")
+    (proc.root / "11" / "fd" / "3").symlink_to("anon_inode:[eventpoll]")
+    runtimes = {one.target.pid: one.target.runtime for one in finder().find()}
+    assert runtimes == {10: "python", 11: "asyncio"}
+
+
 def test_processes_that_vanish_between_two_reads_are_no_fault(proc, finder) -> None:
     proc.node(10, "a.js", listens=(3000,))
     (proc.root / "11").mkdir()
