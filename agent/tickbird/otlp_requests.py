@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from .histogram import index_of
+from .histogram import index_of, merge
 from .meters import HTTP_DURATION
 from .model import HttpSeries, HttpSnapshot, Target
 
@@ -13,6 +13,8 @@ _RESOURCES = {"traces": "resource_spans", "metrics": "resource_metrics", "logs":
 _IDENTITY = frozenset(
     {"service.name", "service.instance.id", "service.namespace", "deployment.environment.name"}
 )
+_CUMULATIVE = 2
+"""AGGREGATION_TEMPORALITY_CUMULATIVE of the protocol."""
 _POINTS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 
 
@@ -76,17 +78,14 @@ def adopt(resource: Any, target: Target) -> None:
             attribute.value.string_value = value
 
 
-def drop_metrics(resource: Any, unwanted: Callable[[str], bool]) -> int:
-    """Take metrics out that another source of the target owns; return how many points went."""
-    gone = 0
+def drop_metrics(resource: Any, unwanted: Callable[[str], bool]) -> None:
+    """Take metrics out that another source of the target owns."""
     for scope in resource.scope_metrics:
         kept = [metric for metric in scope.metrics if not unwanted(metric.name)]
         if len(kept) < len(scope.metrics):
-            gone += sum(len(points(m)) for m in scope.metrics if unwanted(m.name))
             kept = [_copy(metric) for metric in kept]
             del scope.metrics[:]
             scope.metrics.extend(kept)
-    return gone
 
 
 def _copy(message: Any) -> Any:
@@ -97,14 +96,31 @@ def _copy(message: Any) -> Any:
 
 def http_snapshot(resource: Any) -> HttpSnapshot | None:
     """Requests as the service's own histogram tells them; its buckets are all that is known, so
-    each counts at its middle."""
-    series = [
-        _http_series(point)
-        for metric in metrics_of(resource)
-        if metric.name == HTTP_DURATION.name and metric.WhichOneof("data") == "histogram"
-        for point in metric.histogram.data_points
-    ]
-    return HttpSnapshot("otlp", None, series) if series else None
+    each counts at its middle. None where it tells no running totals."""
+    found: dict[tuple[str, str | None, int], HttpSeries] = {}
+    for metric in metrics_of(resource):
+        if metric.name != HTTP_DURATION.name or metric.WhichOneof("data") != "histogram":
+            continue
+        if metric.histogram.aggregation_temporality != _CUMULATIVE:
+            continue
+        for point in metric.histogram.data_points:
+            series = _http_series(point)
+            key = (series.method, series.route, series.status)
+            found[key] = _added(found[key], series) if key in found else series
+    return HttpSnapshot("otlp", None, list(found.values())) if found else None
+
+
+def _added(one: HttpSeries, other: HttpSeries) -> HttpSeries:
+    """Both as one: an SDK may tell apart more than route and status (scheme, protocol)."""
+    return HttpSeries(
+        one.method,
+        one.route,
+        one.status,
+        one.count + other.count,
+        one.sum + other.sum,
+        max(one.max, other.max),
+        merge((one.histogram, other.histogram)),
+    )
 
 
 def _http_series(point: Any) -> HttpSeries:

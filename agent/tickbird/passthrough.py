@@ -4,8 +4,8 @@ arrives twice, and its series end when the target ends."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from .meters import HTTP_DURATION
 from .model import HttpSnapshot, Target
@@ -23,13 +23,9 @@ from .sinks.otlp.delivery import Lane, Payload
 from .sinks.otlp.metrics import NO_RECORDED_VALUE
 from .store import Store
 
-if TYPE_CHECKING:
-    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-        ExportMetricsServiceRequest,
-    )
-
-MAX_SERIES = 5_000
-"""Series per target that are remembered in order to be ended."""
+MAX_SERIES = 10_000
+"""Series that are remembered in order to be ended, a KiB each; Prometheus lets the others go by
+itself after five minutes."""
 LOOKS = 0.5
 """Seconds that a request waits for room in the queue before its sender is told to come again."""
 
@@ -52,7 +48,6 @@ class Passthrough:
         self._record = record
         self._closed = False
         self.seen = SeenSeries()
-        self.dropped_twice = 0
 
     def close(self) -> None:
         """Take nothing more: who sends is told to come again, which a service's SDK does. What
@@ -79,67 +74,81 @@ class Passthrough:
 
     def _take_metrics(self, resource: Any, target: Target) -> None:
         owners = self._store.owners(target.key)
-        self.dropped_twice += drop_metrics(resource, owners.__contains__)
+        drop_metrics(resource, owners.__contains__)
         if HTTP_DURATION.name not in owners and (snapshot := http_snapshot(resource)) is not None:
             self._record(target, snapshot)
         if self._lanes:
             self.seen.remember(target.key, resource)
 
 
+_Origin = tuple[bytes, bytes]
+"""Resource and scope, encoded."""
+
+
 class SeenSeries:
-    """Remembers the series that passed through, per target, so that they can be ended."""
+    """Remembers the series that passed through, per target, so that they can be ended. Encoded,
+    and what they have in common once: as messages they would take ten times as much."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: dict[str, dict[tuple[bytes, ...], ExportMetricsServiceRequest]] = {}
-        self.overflowed = 0
+        self._seen: dict[str, dict[_Origin, dict[tuple[str, bytes], bytes]]] = {}
+        self._room = MAX_SERIES
 
     def remember(self, target_key: str, resource: Any) -> None:
-        identity = resource.resource.SerializeToString(deterministic=True)
+        whose = _encoded(resource.resource)
         with self._lock:
-            seen = self._seen.setdefault(target_key, {})
+            origins = self._seen.setdefault(target_key, {})
             for scope in resource.scope_metrics:
+                seen = origins.setdefault((whose, _encoded(scope.scope)), {})
                 for metric in scope.metrics:
                     for point in points(metric):
-                        self._remember(seen, identity, resource, scope, metric, point)
+                        self._remember(seen, metric, point)
 
-    def _remember(self, seen: dict[tuple[bytes, ...], Any], identity: bytes, *path: Any) -> None:
-        resource, scope, metric, point = path
-        labels = b"".join(sorted(a.SerializeToString(deterministic=True) for a in point.attributes))
-        key = (identity, scope.scope.name.encode(), metric.name.encode(), labels)
-        if key in seen:
-            return
-        if len(seen) >= MAX_SERIES:
-            self.overflowed += 1
-            return
-        seen[key] = _ending(resource, scope, metric, point)
+    def _remember(self, seen: dict[tuple[str, bytes], bytes], metric: Any, point: Any) -> None:
+        key = (metric.name, b"".join(sorted(map(_encoded, point.attributes))))
+        if key not in seen and self._room > 0:
+            self._room -= 1
+            seen[key] = _encoded(_ending(metric, point))
 
     def end(self, target_key: str, now: float) -> Iterator[tuple[bytes, int]]:
-        """One request, (bytes, data points), per series that is now over."""
+        """Requests, (bytes, data points), that say of each series that it is over."""
         with self._lock:
-            seen = self._seen.pop(target_key, {})
-        for request in seen.values():
-            metric = request.resource_metrics[0].scope_metrics[0].metrics[0]
-            points(metric)[0].time_unix_nano = int(now * 1e9)
-            yield request.SerializeToString(), 1
+            origins = self._seen.pop(target_key, {})
+            self._room += sum(map(len, origins.values()))
+        for (resource, scope), seen in origins.items():
+            yield _ended(resource, scope, seen.values(), now), len(seen)
 
 
-def _ending(resource: Any, scope: Any, metric: Any, point: Any) -> ExportMetricsServiceRequest:
+def _encoded(message: Any) -> bytes:
+    encoded: bytes = message.SerializeToString(deterministic=True)
+    return encoded
+
+
+def _ended(resource: bytes, scope: bytes, metrics: Iterable[bytes], now: float) -> bytes:
     from opentelemetry.proto.collector.metrics.v1 import (  # noqa: PLC0415 - as in sources.otlp
         metrics_service_pb2,
     )
 
     request = metrics_service_pb2.ExportMetricsServiceRequest()
     outer = request.resource_metrics.add()
-    outer.resource.CopyFrom(resource.resource)
+    outer.resource.ParseFromString(resource)
     inner = outer.scope_metrics.add()
-    inner.scope.CopyFrom(scope.scope)
-    copy = inner.metrics.add(name=metric.name, unit=metric.unit)
-    data = getattr(copy, metric.WhichOneof("data"))
+    inner.scope.ParseFromString(scope)
+    for encoded in metrics:
+        metric = inner.metrics.add()
+        metric.ParseFromString(encoded)
+        points(metric)[0].time_unix_nano = int(now * 1e9)
+    return _encoded(request)
+
+
+def _ending(metric: Any, point: Any) -> Any:
+    """The metric with this point alone, which has no value any more."""
+    kind = metric.WhichOneof("data")
+    ending = type(metric)(name=metric.name, unit=metric.unit)
+    data = getattr(ending, kind)
     for setting in ("aggregation_temporality", "is_monotonic"):
         if hasattr(data, setting):
-            value = getattr(getattr(metric, metric.WhichOneof("data")), setting)
-            setattr(data, setting, value)
+            setattr(data, setting, getattr(getattr(metric, kind), setting))
     ended = data.data_points.add()
     ended.attributes.extend(point.attributes)
     ended.flags = NO_RECORDED_VALUE
@@ -148,4 +157,4 @@ def _ending(resource: Any, scope: Any, metric: Any, point: Any) -> ExportMetrics
     if hasattr(point, "explicit_bounds"):
         ended.explicit_bounds[:] = point.explicit_bounds
         ended.bucket_counts[:] = [0] * len(point.bucket_counts)
-    return request
+    return ending

@@ -6,7 +6,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tickbird.meters import HTTP_DURATION
 from tickbird.model import Distribution, Identity, Sample, Target
 from tickbird.otlp_requests import adopt, attribute_values, owner_of
-from tickbird.passthrough import Passthrough, SeenSeries
+from tickbird.passthrough import MAX_SERIES, Passthrough, SeenSeries
 from tickbird.store import Store
 
 
@@ -96,7 +96,6 @@ def test_a_metric_that_another_source_owns_does_not_arrive_twice():
     assert door.receive("metrics", message)
     assert recorded == []
     assert list(message.resource_metrics[0].scope_metrics[0].metrics) == []
-    assert door.dropped_twice == 1
 
 
 def test_spans_of_an_unknown_service_pass_unchanged():
@@ -120,3 +119,43 @@ def test_series_that_passed_through_end_with_their_target():
     assert list(point.explicit_bounds) == [0.05, 0.2]
     assert attribute_values(point.attributes) == {"http.route": "/a"}
     assert list(seen.end("shop", 301.0)) == []
+
+
+def test_what_passed_through_ends_in_one_request_for_each_scope_and_is_bounded():
+    seen = SeenSeries()
+    for number in range(MAX_SERIES + 10):
+        message = request()
+        point = message.resource_metrics[0].scope_metrics[0].metrics[0].histogram.data_points[0]
+        point.attributes[0].value.string_value = f"/{number}"
+        seen.remember("shop", message.resource_metrics[0])
+    ((_, items),) = seen.end("shop", 300.0)
+    assert items == MAX_SERIES
+    seen.remember("shop", request().resource_metrics[0])
+    assert [items for _, items in seen.end("shop", 301.0)] == [1]
+
+
+def test_series_that_differ_in_more_than_route_and_status_are_added_up():
+    message, recorded = request(), []
+    data = message.resource_metrics[0].scope_metrics[0].metrics[0].histogram
+    other = data.data_points.add()
+    other.CopyFrom(data.data_points[0])
+    scheme = other.attributes.add(key="url.scheme")
+    scheme.value.string_value = "https"
+    passthrough([target()], recorded).receive("metrics", message)
+    (series,) = recorded[0][1].series
+    assert (series.count, series.sum, sum(series.histogram.values())) == (8, 0.8, 8)
+
+
+def test_differences_are_not_taken_for_running_totals():
+    message, recorded = request(), []
+    message.resource_metrics[0].scope_metrics[0].metrics[0].histogram.aggregation_temporality = 1
+    assert passthrough([target()], recorded).receive("metrics", message)
+    assert recorded == []
+
+
+def test_once_closed_it_takes_nothing_so_that_the_sender_comes_again():
+    recorded = []
+    door = passthrough([target()], recorded)
+    door.close()
+    assert door.receive("metrics", request()) is False
+    assert recorded == []

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Labels = dict[str, str]
 
 
+_MOST = float(1 << 63)
+"""No bucket of OTLP can count that far."""
+
+
 class MalformedError(ValueError):
     """Not a valid exposition; the message is one short line."""
 
@@ -222,7 +226,7 @@ def _distribution(
     edges.sort()
     counts, before = [], 0.0
     for _, cumulative in edges:
-        if not cumulative >= before or math.isinf(cumulative):
+        if not before <= cumulative < _MOST:
             raise MalformedError(f"has buckets of {family[:100]} that do not add up")
         counts.append(int(cumulative - before))
         before = cumulative
