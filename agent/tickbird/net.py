@@ -6,6 +6,7 @@ import io
 import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from .errors import CannotCreate
 
@@ -51,6 +52,19 @@ def datagrams(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
     sock.bind((host, port))
     return sock
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody listens on the Unix socket ``path``, however busy."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def address(sock: socket.socket) -> str:

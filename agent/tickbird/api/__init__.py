@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..errors import CannotCreate
-from ..net import address, listen
+from ..net import address, answers, listen
 from ..paths import runtime_home
 from .routes import Routes
 from .server import Server
@@ -76,7 +76,7 @@ def _token(config: Config, folder: Path) -> str | None:
 
 def _bind_unix(path: Path) -> socket.socket:
     """A listening socket at ``path``, in the place of one that nobody answers on."""
-    if _answers(path):
+    if answers(path):
         raise CannotCreate(
             f"another agent listens on {path}",
             "give this one a name of its own: instance in the configuration",
@@ -94,15 +94,3 @@ def _bind_unix(path: Path) -> socket.socket:
             "set TICKBIRD_RUNTIME_DIR to a short path that is yours",
         ) from error
     return sock
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except TimeoutError:
-            return True
-        except OSError:
-            return False
-        return True

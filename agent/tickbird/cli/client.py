@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from ..errors import TickbirdError, Unreachable, UsageError
+from ..net import answers
 from ..paths import runtime_home
 
 START_ONE = "start one: tickbird run, or tickbird exec -- COMMAND, or tickbird attach PID"
@@ -135,17 +136,7 @@ def agents() -> list[Client]:
         sockets = sorted(runtime_home().glob("*.sock"))
     except TickbirdError:
         return []
-    return [Client.of_socket(path) for path in sockets if _listens(path)]
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-        return True
+    return [Client.of_socket(path) for path in sockets if answers(path)]
 
 
 def _others(running: list[Client]) -> str:
