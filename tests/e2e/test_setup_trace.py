@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import tickbird
 from conftest import NOT_ON_THIS_HOST
+from live import free_port
 from running import TICKBIRD
 from tickbird.health.render import flat
 
@@ -22,7 +24,12 @@ SERVICES = Path(__file__).parents[1] / "fixtures" / "services"
 # env: what setpriv itself starts, it starts while it still has root's way into closed folders
 NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "env"]
 
-SCRIPTS = {"node": "by_node.js", "asyncio": "by_asyncio.py", "uvloop": "by_uvloop.py"}
+SCRIPTS = {
+    "node": "by_node.js",
+    "asyncio": "by_asyncio.py",
+    "uvloop": "by_uvloop.py",
+    "workers": "by_workers.py",
+}
 
 
 class User:
@@ -141,6 +148,21 @@ def services(user):
         service.communicate()
 
 
+@pytest.fixture
+def start(user):
+    """Starts a service of the user in a session of its own, and ends it with all its workers."""
+    started = []
+
+    def begin(*command: str) -> subprocess.Popen[str]:
+        started.append(user.start("setsid", *command))
+        return started[-1]
+
+    yield begin
+    for service in started:
+        os.killpg(service.pid, signal.SIGKILL)
+        service.communicate()
+
+
 def attach(user, services) -> dict[str, dict]:
     """What ``tickbird attach`` says of each service in five seconds."""
     pids = [str(service.pid) for service in services.values()]
@@ -183,3 +205,31 @@ def check_stalls(loop, truth) -> None:
     assert statistics.median(errors) <= 0.002, errors
     for start, took in stalls:
         assert any(abs(start - at) < 0.02 for at, _ in truth), (start, took)
+
+
+def test_each_of_four_workers_is_traced_for_itself(user, set_up, start):
+    module = Path(SCRIPTS["workers"]).stem
+    port = str(free_port())
+    master = start(user.python, "-m", "uvicorn", f"{module}:app", "--workers", "4", "--port", port)
+    assert master.stdout
+    while not master.stdout.readline().startswith("["):
+        assert master.poll() is None
+    done = user.tickbird("attach", str(master.pid), "--for", "6s", "--json")
+    (entry,) = json.loads(done.stdout)["targets"]
+    assert entry["pid"] == master.pid
+    assert len(entry["workers"]) == 4
+    for worker in entry["workers"]:
+        loop = worker["loop"]
+        assert (loop["method"], loop["exact"]) == ("trace", True), worker["key"]
+        assert len(loop["stalls"]) >= 5, worker["key"]
+
+
+@pytest.mark.node
+def test_a_process_that_turns_into_another_program_is_traced_from_then_on(user, set_up, start):
+    service = start("sh", "-c", f"sleep 3; exec node {SCRIPTS['node']}")
+    done = user.tickbird("attach", str(service.pid), "--for", "11s", "--json")
+    entries = json.loads(done.stdout)["targets"]
+    (entry,) = (one for one in entries if one["runtime"] == "node")
+    assert entry["pid"] == service.pid
+    assert entry["loop"]["method"] == "trace"
+    assert len([stall for stall in entry["loop"]["stalls"] if not stall["ongoing"]]) >= 3
