@@ -13,7 +13,7 @@ from functools import partial
 from .api import Api
 from .clock import Deadline
 from .config import Config
-from .errors import ConfigError
+from .errors import ConfigError, TickbirdError
 from .ledger import Ledger
 from .model import HttpSnapshot, Target
 from .net import Inherited, address, listen
@@ -34,8 +34,15 @@ LOOK_UP = 60.0
 """Seconds between two looks of the intake at whether it was told to stop, which nobody does."""
 SIGNALS: tuple[Signal, ...] = ("logs", "metrics", "traces")
 FIXED = (
-    *("instance", "state_dir", "collector", "api", "intake", "recorder"),
-    *("logs", "redact", "sampling"),
+    "instance",
+    "state_dir",
+    "collector",
+    "api",
+    "intake",
+    "logs",
+    "redact",
+    "recorder",
+    "sampling",
 )
 """Keys of the configuration that a running agent cannot change."""
 
@@ -171,7 +178,7 @@ class Parts:
         bodies = [(payload.items, payload.body) for payload in unsent]
         try:
             _, lost = self.state.save_unsent(signal, bodies, self.config.spool.size)
-        except OSError as error:
+        except (OSError, TickbirdError) as error:
             self.say(f"{signal} that were not sent cannot be kept and are lost: {error}")
             return
         if lost:
