@@ -19,7 +19,7 @@ from ..exec.child import Child
 from ..exec.environment import instrumented
 from ..exec.sidecar import Sidecar
 from ..exec.spool import Spool
-from ..net import datagrams, listen
+from ..net import address, datagrams, listen
 from ..paths import bundle, private_folder
 from .samples import Service
 
@@ -94,9 +94,9 @@ class Stage:
         environment = instrumented(
             {**os.environ, **service.environment},
             name=service.name,
-            probe=self._probe.getsockname()[1],
+            probe=address(self._probe),
             token=self._token,
-            intake=self._intake.getsockname()[1],
+            intake=address(self._intake),
             stall=STALL_SECONDS,
         )
         options = ["--seed", str(self._seed), "--port", "0"]
