@@ -27,10 +27,14 @@ Open = Callable[..., Parts]
 
 
 def parsed(folder: Path, more: str) -> config.Config:
-    fixed = (
-        f"state_dir: {folder}\napi: {{listen: 127.0.0.1:0}}\nintake: {{otlp_http: 127.0.0.1:0}}\n"
-    )
-    return config.parse(fixed + more, "test")
+    fixed = "api: {listen: 127.0.0.1:0}\nintake: {otlp_http: 127.0.0.1:0}\n"
+    return config.parse(f"state_dir: {folder}\n{fixed}{more}", "test")
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What was told to people."""
+    return []
 
 
 @pytest.fixture
