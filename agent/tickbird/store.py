@@ -68,7 +68,10 @@ class Store:
     def _take(self, table: _Table, sample: Sample, now: float) -> None:
         key = (sample.instrument.name, sample.labels)
         known = table.series.get(key)
-        if known is None or _redeclared(known.instrument, sample.instrument):
+        if known is None or (
+            known.instrument is not sample.instrument
+            and _redeclared(known.instrument, sample.instrument)
+        ):
             identity = table.target.identity
             start = identity.started_at if identity else now
             table.series[key] = Series(
@@ -146,7 +149,7 @@ def _same_process(a: Identity | None, b: Identity | None) -> bool:
 
 def _redeclared(before: Instrument, after: Instrument) -> bool:
     """A service may be replaced behind its address by one that gives a name another meaning."""
-    return before is not after and (before.kind, before.bounds) != (after.kind, after.bounds)
+    return (before.kind, before.bounds) != (after.kind, after.bounds)
 
 
 def _outside(series: Series) -> tuple[str, str, frozenset[tuple[str, str]]]:

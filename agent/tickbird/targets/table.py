@@ -55,7 +55,7 @@ class Table:
         self.by_pid = {pid: one for pid, one in self.by_pid.items() if pid in present}
         if not self._pending:
             # New ones last in the list, so first to be taken off it.
-            some = present if thorough else filter(self._may_differ, present)
+            some = present if thorough else [pid for pid in present if self._may_differ(pid)]
             self._pending = sorted(some, key=lambda pid: (pid not in self.by_pid, pid))
         while self._pending and self._clock.monotonic() - began < _BUDGET:
             self.look(self._pending.pop())
