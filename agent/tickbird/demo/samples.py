@@ -72,7 +72,7 @@ def _node_folder(npm: str, say: Say) -> Path | None:
     if not _install(command, draft, "the Node sample is left out", say):
         shutil.rmtree(draft)
         return None
-    draft.rename(folder)
+    _settle(draft, folder)
     return folder
 
 
@@ -90,8 +90,18 @@ def _python(say: Say) -> Service | None:
         if not _install([*command, *PYTHON_PACKAGES], draft, "the Python sample is left out", say):
             shutil.rmtree(draft)
             return None
-        draft.rename(folder)
+        _settle(draft, folder)
     return Service("demo-python", "asyncio", program, {"PYTHONPATH": str(folder)})
+
+
+def _settle(draft: Path, folder: Path) -> None:
+    """Give the draft its name, unless another demo was faster."""
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(draft)
 
 
 def _install(command: list[str], folder: Path, otherwise: str, say: Say) -> bool:

@@ -201,10 +201,10 @@ class LoopTraceSource:
             raise
 
     def _follow(self, thread: int) -> None:
+        trace = perf.EpollTrace(thread, self._ids)  # the one before stays where this fails
         if self._trace is not None:
             self._trace.close()
-        self._thread = thread
-        self._trace = perf.EpollTrace(thread, self._ids)
+        self._thread, self._trace = thread, trace
         now = time.monotonic_ns()
         self._turns = Turns(self._threshold, now, self._wall_offset(now))
         self._window_ends = self._clock.monotonic() + WINDOW

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tickbird.model import Distribution, Kind
 from tickbird.names import prometheus_name
 from tickbird.sources.exposition import Bounds, Catalogue, MalformedError, parse
-from tickbird.sources.scrape import ScrapeSource, open_source, whole
+from tickbird.sources.scrape import SOURCE, ScrapeSource, open_source, whole
+from tickbird.store import Store
 from tickbird.testing import context, target
 
 FIXTURES = Path(__file__).parents[2] / "fixtures/scrape"
@@ -135,6 +136,7 @@ def test_too_many_or_too_long_labels_cost_only_their_series():
         b"m 1\nm 2\n",
         b"\xff\xfe m 1\n",
         b'# TYPE h histogram\nh_bucket{le="1"} 5\nh_bucket{le="+Inf"} 3\n',
+        b'# TYPE h histogram\nh_bucket{le="1"} 1e30\nh_bucket{le="+Inf"} 1e30\n',
         b'# TYPE h histogram\nh_bucket{le="x"} 5\nh_bucket{le="+Inf"} 5\n',
     ],
 )
@@ -310,6 +312,24 @@ def test_a_failed_scrape_is_zero_with_its_reason_and_the_next_one_is_free_of_it(
     service.answer = text(b"m 1\n")
     assert values(scraping.read())["up"] == 1
     assert scraping.problems == ()
+
+
+def test_what_a_scrape_no_longer_gives_has_ended_and_a_failed_one_gives_nothing(service, scraping):
+    store = Store()
+
+    def read(now):
+        store.update(target(), SOURCE.name, scraping.read(), now, SOURCE.whole)
+        return {(one.instrument.name, one.labels) for one in store.take_ended()}
+
+    service.answer = text(b'm{a="1"} 1\nm{a="2"} 2\n')
+    read(100)
+    service.answer = text(b'm{a="1"} 1\n')
+    assert read(101) == {("m", ("2",))}
+    service.answer = text(b'm{a="1"} 1\nm{a="1",b="new"} 1\n')
+    assert read(102) == set()
+    service.answer = text(b"no", 500)
+    assert {key for key in read(103) if key[0] == "m"} == {("m", ("1", "")), ("m", ("1", "new"))}
+    assert "up" in {one.instrument.name for one in store.series()}
 
 
 def test_an_answer_that_drips_ends_at_the_deadline(service, scraping):
