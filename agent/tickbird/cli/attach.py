@@ -114,7 +114,7 @@ def _agent(pids: Sequence[int]) -> Iterator[Client]:
         said = Path(folder, "agent.log")
         with said.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tickbird", "run", "-c", str(config), "--supervised"],
+                [sys.executable, "-P", "-m", "tickbird", "run", "-c", str(config), "--supervised"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -48,7 +48,16 @@ class Courier:
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         with (self.folder / "agent.log").open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tickbird", "run", "--config", str(path), "--supervised"],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "tickbird",
+                    "run",
+                    "--config",
+                    str(path),
+                    "--supervised",
+                ],
                 env={**os.environ, **secrets},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -47,6 +48,22 @@ def test_several_processes_are_watched_together(runtime: Path) -> None:
         done = tickbird(runtime, "attach", *pids, "--for", "2s", "--json")
     entries = flat(json.loads(done.stdout))
     assert {str(entry["pid"]) for entry in entries} == set(pids)
+
+
+def test_a_file_of_the_folder_it_is_called_in_does_not_pass_for_a_module(
+    runtime: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('not me')")
+    with service() as process:
+        done = subprocess.run(
+            [Path(sys.executable).with_name("tickbird"), "attach", str(process.pid), "--for", "1s"],
+            env=environment(runtime),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert f"pid {process.pid}" in done.stdout, done.stderr
 
 
 def test_its_agent_does_not_outlive_an_attach_that_is_killed(runtime: Path) -> None:
