@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from ..linux import tracepoints, tracesetup
 from .output import say, say_json
 
 GROUP = typer.Typer(no_args_is_help=True, help="Prepare this host for exact measurement.")
-AT_BOOT = "ExecStartPre=+/usr/bin/env tickbird setup trace"
+AT_BOOT = f"ExecStartPre=+{sys.executable} -m tickbird setup trace"
 
 
 @GROUP.callback()

@@ -174,7 +174,7 @@ def _not_allowed(code: int, thread: int) -> SourceError:
     if code == errno.EPERM and _under_seccomp():
         return SourceError(
             "the container's seccomp profile forbids perf_event_open, which exact loop lag needs",
-            "use the seccomp profile that tickbird ships, or add the capability SYS_ADMIN",
+            "allow that one call in it (docs/loop-tracing.md), or add the capability SYS_ADMIN",
         )
     level = _paranoid()
     if level is not None and level > 2:
