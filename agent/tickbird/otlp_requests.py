@@ -125,20 +125,31 @@ def _added(one: HttpSeries, other: HttpSeries) -> HttpSeries:
 
 def _http_series(point: Any) -> HttpSeries:
     said = attribute_values(point.attributes)
-    bounds = list(point.explicit_bounds)
-    edges = [0.0, *bounds, bounds[-1] * 1.5 if bounds else 0.0]
-    fine: dict[int, int] = {}
-    for place, count in enumerate(point.bucket_counts):
-        if count:
-            index = index_of((edges[place] + edges[place + 1]) / 2)
-            fine[index] = fine.get(index, 0) + count
-    highest = max((edges[i + 1] for i, n in enumerate(point.bucket_counts) if n), default=0.0)
+    route, status = said.get("http.route"), said.get("http.response.status_code")
+    fine, highest = _fine(point)
     return HttpSeries(
         str(said.get("http.request.method", "_OTHER")),
-        said.get("http.route"),
-        int(said.get("http.response.status_code", 0)),
+        None if route is None else str(route),
+        status if isinstance(status, int) and 0 <= status < 1000 else 0,
         point.count,
         point.sum,
         point.max if point.HasField("max") else highest,
         fine,
     )
+
+
+def _fine(point: Any) -> tuple[dict[int, int], float]:
+    """The point's counts on the fine scale, and the upper edge of the highest, seconds."""
+    bounds = list(point.explicit_bounds)
+    if not bounds:
+        mean = point.sum / point.count if point.count else 0.0
+        return ({index_of(mean): point.count} if point.count else {}), mean
+    edges = [0.0, *bounds, bounds[-1] * 1.5]
+    fine: dict[int, int] = {}
+    highest = 0.0
+    for count, low, high in zip(point.bucket_counts, edges, edges[1:], strict=False):
+        if count:
+            index = index_of((low + high) / 2)
+            fine[index] = fine.get(index, 0) + count
+            highest = high
+    return fine, highest

@@ -62,7 +62,9 @@ def private_folder(path: Path) -> Path:
             "choose a folder that you can write to: state_dir in the configuration",
         ) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise CannotCreate(f"{path} belongs to another user", "remove it, or ask its owner to")
+        raise CannotCreate(
+            f"{path} is a link, a file or another user's", "remove it, or ask its owner to"
+        )
     if stat.S_IMODE(found.st_mode) & 0o077:
         path.chmod(0o700)
     return path

@@ -1,8 +1,10 @@
+import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tickbird.histogram import index_of
 from tickbird.meters import HTTP_DURATION
 from tickbird.model import Distribution, Identity, Sample, Target
 from tickbird.otlp_requests import adopt, attribute_values, owner_of
@@ -159,3 +161,40 @@ def test_once_closed_it_takes_nothing_so_that_the_sender_comes_again():
     door.close()
     assert door.receive("metrics", request()) is False
     assert recorded == []
+
+
+def histogram_of(message):
+    return message.resource_metrics[0].scope_metrics[0].metrics[0].histogram
+
+
+def recorded_series(message):
+    recorded = []
+    assert passthrough([target()], recorded).receive("metrics", message)
+    return recorded[0][1].series[0]
+
+
+def test_a_histogram_without_buckets_counts_at_its_mean():
+    message = request()
+    point = histogram_of(message).data_points[0]
+    del point.explicit_bounds[:]
+    point.bucket_counts[:] = [4]
+    assert recorded_series(message).histogram == {index_of(0.1): 4}
+
+
+def test_a_histogram_whose_buckets_do_not_fit_its_bounds_is_passed_on_all_the_same():
+    message = request()
+    histogram_of(message).data_points[0].bucket_counts[:] = [1, 1, 1, 1, 1]
+    assert sum(recorded_series(message).histogram.values()) == 3
+
+
+@pytest.mark.parametrize("status", ["teapot", "", -1, 1 << 40])
+def test_a_status_that_is_none_is_not_known(status):
+    message = request()
+    said_of_point = (
+        histogram_of(message).data_points[0].attributes.add(key="http.response.status_code")
+    )
+    if isinstance(status, int):
+        said_of_point.value.int_value = status
+    else:
+        said_of_point.value.string_value = status
+    assert recorded_series(message).status == 0

@@ -1,0 +1,50 @@
+import os
+import stat
+
+import pytest
+
+from tickbird.errors import CannotCreate
+from tickbird.paths import private_folder, runtime_home, state_home
+
+
+def test_a_folder_is_made_for_its_user_alone(tmp_path):
+    folder = private_folder(tmp_path / "a" / "b")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_others_could_enter_is_shut(tmp_path):
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert stat.S_IMODE(private_folder(folder).stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "file"])
+def test_what_somebody_put_in_the_place_of_the_folder_is_refused(tmp_path, kind):
+    path, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    if kind == "file":
+        path.touch()
+    else:
+        if kind == "link":
+            elsewhere.mkdir()
+        path.symlink_to(elsewhere)
+    with pytest.raises(CannotCreate) as refused:
+        private_folder(path)
+    assert str(path) in str(refused.value)
+    assert refused.value.remedy
+    assert kind != "dangling" or not elsewhere.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes a folder of another user")
+def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, 12345)
+    monkeypatch.setenv("TICKBIRD_RUNTIME_DIR", str(folder))
+    with pytest.raises(CannotCreate, match="another user's"):
+        runtime_home()
+
+
+def test_a_place_that_is_no_absolute_path_is_not_taken(monkeypatch):
+    monkeypatch.setenv("TICKBIRD_STATE_DIR", "relative")
+    assert state_home().is_absolute()
