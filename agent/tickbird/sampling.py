@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 from .clock import Clock
 from .config import Config
-from .model import Item, Sample, Target
+from .model import Item, Sample, Stall, Target
 from .recorder import Recorder
 from .sources import Context, SourceType
 from .sources.probe import ProbeReceiver
@@ -31,6 +31,7 @@ class Sampling:
         self.watches = Watches(clock, self._context, self._deliver, self._release, self._end)
         self.own_cpu = OwnCpu()
         self.ended: Callable[[Target], None] | None = None
+        probes.on_stall = self._stalled
 
     def follow(self, ended: bool = False) -> list[Found]:
         """Look for targets, and watch exactly those that are there; ``ended``: one is not."""
@@ -54,6 +55,13 @@ class Sampling:
         now = self.clock.time()
         self.store.update(target, kind.name, samples, now, kind.whole)
         self.recorder.record(target, items, now)
+
+    def _stalled(self, pid: int, stall: Stall) -> None:
+        """A stall that goes on is known at once, not with the next read. It moves no series, and
+        it names the culprit of a stall that another method measures."""
+        for target in self.watches.targets():
+            if target.pid == pid:
+                self.recorder.record(target, [stall], self.clock.time())
 
     def _release(self, target: Target, metrics: Collection[str]) -> None:
         self.store.release(target.key, metrics)

@@ -245,3 +245,69 @@ def test_memory_stays_within_its_bound_and_the_newest_is_kept() -> None:
     assert held <= 1.3 * limit
     assert held >= 0.5 * limit
     assert only(recorder, T0 + 2_999, 1e9).windows[-1].start == T0 + 2_999
+
+
+CULPRIT = {"function": "hash", "file": "/srv/app.js", "line": 4, "stack": ["hash /srv/app.js:4"]}
+
+
+def live(start: float, duration: float, method: str = "probe") -> Stall:
+    return Stall(start, duration, method, ongoing=True, cause="cpu", culprit=CULPRIT)
+
+
+def test_the_end_of_a_stall_is_found_though_its_start_was_known_less_well(
+    recorder: Recorder,
+) -> None:
+    recorder.record(target(), cpu(1.0, 1.0), T0)
+    recorder.record(target(), [loop(T0), live(T0 + 0.48, 0.12), live(T0 + 0.48, 0.32)], T0 + 1)
+    recorder.record(target(), [Stall(T0 + 0.55, 0.3, "probe")], T0 + 2)
+    (stall,) = only(recorder, T0 + 2).stalls
+    assert (stall.start, stall.duration, stall.ongoing) == (T0 + 0.55, 0.3, False)
+    assert (stall.culprit, stall.cause) == (CULPRIT, "cpu")
+
+
+def test_a_culprit_that_is_heard_of_after_the_end_is_taken_over(recorder: Recorder) -> None:
+    recorder.record(target(), [loop(T0), Stall(T0 + 0.5, 0.3, "probe")], T0 + 1)
+    recorder.record(target(), [live(T0 + 0.48, 0.32)], T0 + 1.1)
+    (stall,) = only(recorder, T0 + 1.1).stalls
+    assert (stall.duration, stall.ongoing, stall.culprit) == (0.3, False, CULPRIT)
+
+
+def test_two_stalls_in_a_row_stay_two(recorder: Recorder) -> None:
+    recorder.record(target(), [loop(T0), Stall(T0 + 0.2, 0.3, "probe")], T0 + 1)
+    recorder.record(target(), [live(T0 + 0.49, 0.2)], T0 + 1)
+    first, second = only(recorder, T0 + 1).stalls
+    assert (first.culprit, second.culprit) == (None, CULPRIT)
+
+
+def test_a_stall_that_nobody_speaks_of_any_more_is_not_ongoing(recorder: Recorder) -> None:
+    recorder.record(target(), [loop(T0), live(T0 + 0.5, 0.2)], T0 + 1)
+    assert only(recorder, T0 + 1.2).stalls[0].ongoing
+    assert not only(recorder, T0 + 1.8).stalls[0].ongoing
+
+
+def test_a_watchdog_names_the_stall_that_another_method_measures(recorder: Recorder) -> None:
+    recorder.record(target(), [loop(T0, method="trace"), Stall(T0 + 0.5, 0.3, "trace")], T0 + 1)
+    recorder.record(target(), [live(T0 + 0.49, 0.3)], T0 + 1)
+    (stall,) = only(recorder, T0 + 1).stalls
+    assert (stall.method, stall.start, stall.duration) == ("trace", T0 + 0.5, 0.3)
+    assert (stall.cause, stall.culprit) == ("cpu", CULPRIT)
+
+
+def test_a_watchdog_speaks_for_a_silent_loop(recorder: Recorder) -> None:
+    recorder.record(target(), [loop(T0)], T0 + 1)
+    for second in range(1, 6):
+        recorder.record(target(), cpu(1.0, 1.0), T0 + second)
+        recorder.record(target(), [live(T0 + 1.1, second - 0.1)], T0 + second + 1)
+    (stall,) = only(recorder, T0 + 6).stalls
+    assert (stall.start, stall.ongoing, stall.culprit) == (T0 + 1.1, True, CULPRIT)
+
+
+def test_when_the_watchdog_falls_silent_too_the_silence_keeps_its_culprit(
+    recorder: Recorder,
+) -> None:
+    recorder.record(target(), [loop(T0)], T0 + 1)
+    recorder.record(target(), [live(T0 + 1.1, 0.5)], T0 + 1.6)
+    for second in range(1, 6):
+        recorder.record(target(), cpu(1.0, 1.0), T0 + second)
+    (stall,) = only(recorder, T0 + 5).stalls
+    assert (stall.start, stall.ongoing, stall.culprit) == (T0 + 1, True, CULPRIT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 
@@ -29,6 +30,9 @@ IN_PROCESS = frozenset({"probe", "kit"})
 SILENCE = 2.0
 """Seconds without a word from a living process after which its loop counts as late."""
 
+HEARD = 0.5
+"""Seconds without a word about an ongoing stall, told of every 0.1 s, after which it is over."""
+
 METHOD_HELD = 10.0
 """Seconds that a method must be silent before a lesser one takes its place."""
 
@@ -45,6 +49,7 @@ _GAUGES = {
 """Instruments whose last value is kept, and the name it is kept under."""
 
 _STALL_BYTES = sys.getsizeof(Stall(0.0, 0.0, "")) + 100
+_CULPRIT_BYTES = 3_000
 _ERROR_BYTES = sys.getsizeof(LogRecord("")) + 1_000
 
 
@@ -100,9 +105,9 @@ class Track:
 
     @property
     def bytes(self) -> int:
-        return (
-            self._window_bytes + len(self._stalls) * _STALL_BYTES + len(self.errors) * _ERROR_BYTES
-        )
+        culprits = sum(1 for stall, _ in self._stalls if stall.culprit)
+        stalls = len(self._stalls) * _STALL_BYTES + culprits * _CULPRIT_BYTES
+        return self._window_bytes + stalls + len(self.errors) * _ERROR_BYTES
 
     def follow(self, target: Target, now: float) -> None:
         """Take on the target's newest description; another identity is another process."""
@@ -172,10 +177,8 @@ class Track:
         """A stall that was ongoing is replaced by what is known of it now."""
         for index in range(len(self._stalls) - 1, max(-1, len(self._stalls) - 5), -1):
             known = self._stalls[index][0]
-            if known.method == stall.method and abs(known.start - stall.start) < 0.05:
-                culprit = stall.culprit or known.culprit
-                cause = stall.cause or known.cause
-                self._stalls[index] = (replace(stall, culprit=culprit, cause=cause), now)
+            if known.method == stall.method and _same(known, stall):
+                self._stalls[index] = (_joined(known, stall), now)
                 return
         self._stalls.append((stall, now))
 
@@ -244,14 +247,22 @@ class Track:
         )
 
     def _stalls_of(self, since: float, now: float) -> tuple[Stall, ...]:
-        """Stalls of the preferred method; the silence of a probe is one that still goes on."""
+        """Stalls of the preferred method; the silence of a probe is one that still goes on,
+        unless its watchdog speaks for it."""
+        recent = [(s, seen) for s, seen in self._stalls if s.start + s.duration >= since]
+        named = [s for s, _ in recent if s.culprit and s.method != self._method]
         found = [
-            replace(stall, ongoing=stall.ongoing and now - seen <= SILENCE and not self.ended_at)
-            for stall, seen in self._stalls
-            if stall.method == self._method and stall.start + stall.duration >= since
+            replace(
+                _lent(stall, named),
+                ongoing=stall.ongoing and now - seen <= HEARD and not self.ended_at,
+            )
+            for stall, seen in recent
+            if stall.method == self._method
         ]
-        if (silence := self._silence(now)) is not None:
-            found = [stall for stall in found if not stall.ongoing] + [silence]
+        if not any(stall.ongoing for stall in found) and (silence := self._silence(now)):
+            # What a watchdog said before it was held up too is a part of it.
+            covered = [s for s in found if _overlap(s, silence) > s.duration / 2]
+            found = [s for s in found if s not in covered] + [_lent(silence, covered)]
         return tuple(sorted(found, key=lambda stall: stall.start))
 
     def _silence(self, now: float) -> Stall | None:
@@ -262,6 +273,38 @@ class Track:
         if not alive or now - self._loop_end <= SILENCE:
             return None
         return Stall(self._loop_end, now - self._loop_end, str(self._method), ongoing=True)
+
+
+def _overlap(one: Stall, other: Stall) -> float:
+    """Seconds; negative for two that lie apart."""
+    end = min(one.start + one.duration, other.start + other.duration)
+    return end - max(one.start, other.start)
+
+
+def _same(known: Stall, stall: Stall) -> bool:
+    """Whether two reports of one method are of one stall. A watchdog sees only the last sign of
+    life before it, so that their starts may lie apart."""
+    if abs(known.start - stall.start) < 0.05:
+        return True
+    shorter = min(known.duration, stall.duration)
+    return (known.ongoing or stall.ongoing) and _overlap(known, stall) > shorter / 2
+
+
+def _joined(known: Stall, stall: Stall) -> Stall:
+    """What is known of one stall after another report of it. Its end is the last word on its
+    length; the culprit may be heard of later."""
+    if stall.ongoing and not known.ongoing:
+        return _lent(known, [stall])
+    cause = stall.cause if stall.ongoing else stall.cause or known.cause
+    return replace(stall, cause=cause, culprit=stall.culprit or known.culprit)
+
+
+def _lent(stall: Stall, named: Sequence[Stall]) -> Stall:
+    """``stall`` with the culprit and cause of the one of ``named`` that is the same stall."""
+    best = max(named, key=lambda other: _overlap(stall, other), default=None)
+    if best is None or _overlap(stall, best) <= 0:
+        return stall
+    return replace(stall, cause=stall.cause or best.cause, culprit=stall.culprit or best.culprit)
 
 
 def _rank(method: str) -> int:

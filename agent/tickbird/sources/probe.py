@@ -1,7 +1,9 @@
 """What the in-process probes send: one JSON datagram per second and loop, over loopback UDP.
 
 A datagram is believed only with the token that the launcher gave to its service. Loop values are
-of one window; HTTP and GC counts are running totals, so a lost datagram loses no request.
+of one window; HTTP and GC counts are running totals, so a lost datagram loses no request. While a
+stall lasts the probe's watchdog tells of it ten times a second, with what it knows of the culprit;
+the report of the window in which the stall has ended has its exact length.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ import hmac
 import socket
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -33,6 +35,7 @@ from ..model import (
 from . import Context, Source, SourceType
 
 MAX_DATAGRAM = 65_535
+KEPT_STALLS = 32
 WAITING_DATAGRAMS = 16
 MAX_PROCESSES = 256
 """Processes that report and are no targets are remembered too: what a service's tools start."""
@@ -57,6 +60,10 @@ GC_TIME = Instrument(
 )  # fmt: skip
 
 
+Cause = Literal["cpu", "blocking call", "lock", "starved"]
+MAX_FRAMES = 20
+Text = Annotated[str, msgspec.Meta(max_length=2_000)]
+
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 """What every number of OTLP and of JSON can hold."""
 
@@ -75,6 +82,37 @@ class _Loop(msgspec.Struct):
 class _Stall(msgspec.Struct):
     start: float
     duration: float
+
+
+class Culprit(msgspec.Struct):
+    """What held the loop: the innermost function that is not the runtime's own."""
+
+    function: Text
+    file: Text
+    line: int
+    stack: Annotated[list[Text], msgspec.Meta(max_length=MAX_FRAMES)] = []
+    """Innermost first, ``function file:line``."""
+
+
+class LiveStall(msgspec.Struct):
+    """One datagram of a watchdog: a stall that still goes on."""
+
+    v: int
+    token: str
+    pid: int
+    start: float
+    duration: float
+    cause: Cause | None = None
+    culprit: Culprit | None = None
+
+    def overlap(self, stall: _Stall) -> float:
+        """Seconds; both mean the same iteration when it is most of the shorter one."""
+        end = min(self.start + self.duration, stall.start + stall.duration)
+        return end - max(self.start, stall.start)
+
+    def item(self) -> Stall:
+        culprit = msgspec.to_builtins(self.culprit) if self.culprit else None
+        return Stall(self.start, self.duration, "probe", True, self.cause, culprit)
 
 
 class _Series(msgspec.Struct):
@@ -116,16 +154,23 @@ class Report(msgspec.Struct):
     http: _Http | None = None
 
 
-def parse(datagram: bytes) -> Report | None:
-    """The datagram as a report; None when it is not one."""
+class _Kind(msgspec.Struct):
+    type: Literal["report", "stall"] = "report"
+
+
+def parse(datagram: bytes) -> Report | LiveStall | None:
+    """The datagram as what it tells; None when it is nothing of ours."""
     try:
+        if msgspec.json.decode(datagram, type=_Kind).type == "stall":
+            return msgspec.json.decode(datagram, type=LiveStall)
         return msgspec.json.decode(datagram, type=Report)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 
-def items_of(report: Report) -> list[Item]:
-    """What one report says, its HTTP part apart (that one is gathered over datagrams)."""
+def items_of(report: Report, named: Iterable[LiveStall] = ()) -> list[Item]:
+    """What one report says, its HTTP part apart (that one is gathered over datagrams). ``named``
+    is what was told of its stalls while they went on."""
     items: list[Item] = [RuntimeInfo(report.runtime, report.version)]
     if (loop := report.loop) is not None:
         items.append(
@@ -134,7 +179,7 @@ def items_of(report: Report) -> list[Item]:
                 loop.min, loop.max, _fine(loop.hist), loop.active, loop.idle,
             )
         )  # fmt: skip
-    items += [Stall(stall.start, stall.duration, "probe") for stall in report.stalls]
+    items += [_ended(stall, named) for stall in report.stalls]
     if (memory := report.memory) is not None:
         items.append(Sample(HEAP_USED, memory.heap_used))
         items.append(Sample(HEAP_LIMIT, memory.heap_limit))
@@ -142,6 +187,13 @@ def items_of(report: Report) -> list[Item]:
         items.append(Sample(GC_COUNT, count, (kind,)))
         items.append(Sample(GC_TIME, seconds, (kind,)))
     return items
+
+
+def _ended(stall: _Stall, named: Iterable[LiveStall]) -> Stall:
+    best = max(named, key=lambda one: one.overlap(stall), default=None)
+    if best is None or best.overlap(stall) <= min(best.duration, stall.duration) / 2:
+        return Stall(stall.start, stall.duration, "probe")
+    return replace(best.item(), start=stall.start, duration=stall.duration, ongoing=False)
 
 
 def _fine(histogram: dict[int, int]) -> dict[int, int]:
@@ -156,6 +208,14 @@ class _Inbox:
     http: dict[tuple[str, str | None, int], HttpSeries] = field(default_factory=dict)
     active: int | None = None
     seq: int = -1
+    live: deque[LiveStall] = field(default_factory=lambda: deque(maxlen=KEPT_STALLS))
+    """The last word about each of the latest stalls."""
+
+    def hear(self, stall: LiveStall) -> None:
+        if self.live and self.live[-1].start == stall.start:
+            self.live[-1] = stall
+        else:
+            self.live.append(stall)
 
 
 class ProbeReceiver:
@@ -167,6 +227,8 @@ class ProbeReceiver:
         self._lock = threading.Lock()
         self._inboxes: OrderedDict[int, _Inbox] = OrderedDict()
         self.received = self.rejected = 0
+        self.on_stall: Callable[[int, Stall], None] | None = None
+        """Called in the receiver's thread with a stall that goes on: nobody should wait for it."""
 
     def run(self, stop: threading.Event) -> None:
         self._socket.settimeout(LOOK_UP)
@@ -186,16 +248,26 @@ class ProbeReceiver:
             return
         with self._lock:
             self.received += 1
-            inbox = self._inboxes.get(report.pid)
-            if inbox is None or report.seq < inbox.seq:
-                inbox = self._inboxes[report.pid] = _Inbox()
-            inbox.seq = report.seq
+            inbox = self._inbox(report)
             self._inboxes.move_to_end(report.pid)
-            inbox.reports.append(report)
+            if isinstance(report, LiveStall):
+                inbox.hear(report)
+            else:
+                inbox.seq = report.seq
+                inbox.reports.append(report)
             while len(self._inboxes) > MAX_PROCESSES:
                 self._inboxes.popitem(last=False)
+        if isinstance(report, LiveStall) and self.on_stall is not None:
+            self.on_stall(report.pid, report.item())
 
-    def _believes(self, report: Report) -> bool:
+    def _inbox(self, report: Report | LiveStall) -> _Inbox:
+        """Where ``report`` belongs; numbers that begin anew are of another process."""
+        inbox = self._inboxes.get(report.pid)
+        if inbox is None or (isinstance(report, Report) and report.seq < inbox.seq):
+            inbox = self._inboxes[report.pid] = _Inbox()
+        return inbox
+
+    def _believes(self, report: Report | LiveStall) -> bool:
         return hmac.compare_digest(report.token.encode(), self._token.encode())
 
     def knows(self, pid: int) -> bool:
@@ -215,7 +287,7 @@ class ProbeReceiver:
             fresh = False
             while inbox.reports:
                 report = inbox.reports.popleft()
-                items += items_of(report)
+                items += items_of(report, inbox.live)
                 fresh |= _gather_http(inbox, report)
             if fresh:
                 items.append(HttpSnapshot("probe", inbox.active, list(inbox.http.values())))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tickbird
-from tickbird.sources.probe import Report, parse
+from tickbird.sources.probe import LiveStall, Report, parse
 
 RUNTIMES = Path(tickbird.__file__).parent / "runtimes"
 TOKEN = "a-token-of-this-test"
@@ -28,6 +28,8 @@ class Launched:
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(0.05)
         self.reports: list[Report] = []
+        self.live: list[tuple[LiveStall, float]] = []
+        """What the watchdog said, and when it arrived (Unix seconds)."""
         self.largest = 0
         self.stderr = ""
         address = f"127.0.0.1:{self._socket.getsockname()[1]}"
@@ -45,6 +47,9 @@ class Launched:
                 report = parse(datagram)
                 assert report is not None, datagram
                 assert report.token == TOKEN
+                if isinstance(report, LiveStall):
+                    self.live.append((report, time.time()))
+                    continue
                 self.reports.append(report)
                 self.largest = max(self.largest, len(datagram))
         except TimeoutError:

@@ -145,3 +145,48 @@ def test_a_reused_pid_begins_without_the_requests_of_the_process_before(receiver
     receiver.take(report(seq=9, http={"active": 0, "series": [series(route="/new")]}))
     (snapshot,) = of(HttpSnapshot, ProbeSource(receiver, 7).read())
     assert [one.route for one in snapshot.series] == ["/new"]
+
+
+def live(**changes):
+    body = {
+        "v": 1, "token": TOKEN, "pid": 7, "type": "stall", "start": 100.19, "duration": 0.12,
+        "ongoing": True, "cause": "cpu",
+        "culprit": {"function": "hash", "file": "/srv/app.js", "line": 4,
+                    "stack": ["hash /srv/app.js:4"]},
+    }  # fmt: skip
+    return json.dumps(body | changes).encode()
+
+
+def test_a_stall_is_told_of_while_it_lasts_and_named_when_it_has_ended(receiver):
+    told = []
+    receiver.on_stall = lambda pid, stall: told.append((pid, stall))
+    receiver.take(live())
+    ((pid, stall),) = told
+    assert (pid, stall.start, stall.ongoing, stall.culprit["function"]) == (7, 100.19, True, "hash")
+    receiver.take(report())
+    (ended,) = of(Stall, receiver.collect(7))
+    assert (ended.start, ended.duration, ended.ongoing) == (100.2, 0.2, False)
+    assert (ended.cause, ended.culprit) == ("cpu", stall.culprit)
+
+
+def test_the_name_of_one_stall_is_not_given_to_the_next(receiver):
+    receiver.take(live(start=100.0, duration=0.21))
+    receiver.take(report())
+    (ended,) = of(Stall, receiver.collect(7))
+    assert (ended.cause, ended.culprit) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"token": "another"},
+        {"cause": "because"},
+        {"culprit": {"function": "f" * 3_000, "file": "", "line": 1}},
+        {"culprit": {"function": "f", "file": "", "line": 1, "stack": ["f"] * 21}},
+    ],
+)
+def test_a_stall_is_believed_only_within_its_bounds(receiver, changes):
+    told = []
+    receiver.on_stall = lambda pid, stall: told.append(pid)
+    receiver.take(live(**changes))
+    assert (told, receiver.rejected) == ([], 1)

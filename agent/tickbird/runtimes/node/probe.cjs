@@ -40,10 +40,24 @@ function start(port) {
   // Loading the service's modules comes before the first turn of the loop: it is no stall.
   setImmediate(safe(() => {
     const loop = openLoop(threshold);
-    setInterval(safe(() => loop.tick(send)), loop.interval * 1000).unref();
-    process.on('exit', safe(() => send(loop.lastWords())));
+    const watchdog = watch(port, { v: 1, token, pid: process.pid }, threshold, loop.interval);
+    setInterval(safe(() => {
+      if (watchdog) watchdog.beat();
+      loop.tick(send);
+    }), loop.interval * 1000).unref();
+    process.on('exit', safe(() => {
+      if (watchdog) watchdog.leave();
+      send(loop.lastWords());
+    }));
   }));
 }
+
+/** What names the function that holds the loop; undefined where it is switched off. */
+const watch = safe((...given) => {
+  if (process.env.TICKBIRD_CULPRITS === 'off') return undefined;
+  const { Watchdog } = require('./watchdog.cjs');
+  return new Watchdog(...given);
+});
 
 /** The report as JSON texts below the limit of a datagram: HTTP series spill over into more. */
 function* datagrams(head, own, http) {

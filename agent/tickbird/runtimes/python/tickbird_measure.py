@@ -23,13 +23,18 @@ METHODS = frozenset(
 )
 
 
-def read_bounds() -> list[float]:
-    """The edges of the fine scale, seconds."""
-    import json
+_bounds: list[float] = []
 
-    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
-    with open(folder + "/bounds.json", encoding="ascii") as file:  # noqa: PTH123
-        return [float(edge) for edge in json.load(file)]
+
+def read_bounds() -> list[float]:
+    """The edges of the fine scale, seconds; read once, since some services make a loop per call."""
+    if not _bounds:
+        import json
+
+        folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+        with open(folder + "/bounds.json", encoding="ascii") as file:  # noqa: PTH123
+            _bounds.extend(float(edge) for edge in json.load(file))
+    return _bounds
 
 
 class Spread:
@@ -58,6 +63,8 @@ class LoopMonitor:
 
     error = 0.0
     """Known measuring error."""
+    slack = 0.0
+    """Longest that ``busy_since`` lies before what really began."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, threshold: float) -> None:
         """``threshold`` is the shortest iteration that counts as a stall."""
@@ -76,6 +83,11 @@ class LoopMonitor:
 
     def resume(self) -> None:
         """The loop begins to run again: the time it stood is nobody's iteration."""
+        raise NotImplementedError
+
+    def busy_since(self) -> float | None:
+        """Since when (monotonic) the loop has been in one iteration; None while it waits for
+        events or does not run. May be asked from any thread."""
         raise NotImplementedError
 
     def _iterated(self, seconds: float) -> None:
@@ -112,6 +124,7 @@ class SelectorMonitor(LoopMonitor):
 
     error = 0.001
     _back: float
+    _waits: bool
 
     def __init__(self, loop: asyncio.AbstractEventLoop, threshold: float) -> None:
         super().__init__(loop, threshold)
@@ -120,23 +133,31 @@ class SelectorMonitor(LoopMonitor):
 
         def select(timeout: float | None = None) -> Any:
             busy = now() - self._back
+            self._waits = True
             self._active += busy
             self._iterated(busy)
             try:
                 return original(timeout)
             finally:
                 self._back = now()
+                self._waits = False
 
         selector.select = select
 
     def resume(self) -> None:
         self._back = time.monotonic()
+        self._waits = False
+
+    def busy_since(self) -> float | None:
+        back = self._back  # before the flag, which the loop's thread lowers last
+        return None if self._waits or not self.loop.is_running() else back
 
 
 class DriftMonitor(LoopMonitor):
     """For loops that show nothing: how late a timer comes, sized by the thread's CPU time."""
 
     error = 0.01
+    slack = 0.011
     _interval = 0.01
 
     def __init__(self, loop: asyncio.AbstractEventLoop, threshold: float) -> None:
@@ -145,6 +166,9 @@ class DriftMonitor(LoopMonitor):
 
     def resume(self) -> None:
         self._last, self._cpu = time.monotonic(), time.thread_time()
+
+    def busy_since(self) -> float | None:
+        return self._last if self.loop.is_running() else None
 
     def _again(self) -> None:
         call_later(self.loop, self._interval, self._tick)

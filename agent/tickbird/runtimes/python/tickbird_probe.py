@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .tickbird_measure import HttpTotals, LoopMonitor, call_later, open_monitor
+    from .tickbird_watchdog import Watchdog
 else:
     from tickbird_measure import HttpTotals, LoopMonitor, call_later, open_monitor
 
@@ -45,6 +46,7 @@ class Probe:
         self._pid = os.getpid()
         self._seq = 0
         self._monitor: LoopMonitor | None = None
+        self._watchdog: Watchdog | None = None
         self._main = False
         self._expected = False
         self._http: HttpTotals | None = None
@@ -58,12 +60,35 @@ class Probe:
         watched = self._monitor
         if watched is not None and watched.loop is loop:
             watched.resume()
+            self._guard(watched)
             return
         if watched is not None and watched.loop.is_running() and (self._main or not main):
             return
         self._main = main
         self._monitor = open_monitor(loop, self._threshold)
         call_later(loop, WINDOW, self._turn, self._monitor)
+        self._guard(self._monitor)
+
+    def _guard(self, monitor: LoopMonitor) -> None:
+        """Have what holds the loop named, unless that is switched off."""
+        if os.environ.get("TICKBIRD_CULPRITS") == "off":
+            return
+        if self._watchdog is None:
+            said = {"v": 1, "token": self._token, "pid": self._pid}
+            made: Watchdog = _neighbour("tickbird_watchdog").Watchdog(
+                self._address, said, self._threshold
+            )
+            self._watchdog = made
+        self._watchdog.watch(monitor)
+
+    def pause(self) -> None:
+        """Stand alone for a fork: a second thread would make it a dangerous one."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+
+    def go_on(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.start()
 
     def stops(self, loop: asyncio.AbstractEventLoop) -> None:
         """``loop`` does not run any more: the silence that follows is no lag. The agent need not
@@ -96,6 +121,7 @@ class Probe:
         self._reporting_thread = False
 
     def last_words(self) -> None:
+        self.pause()
         if self._monitor is not None or self._http is not None:
             self.send()
 
@@ -150,6 +176,19 @@ class Probe:
             if not series:
                 return
             fixed = text(head)
+
+
+def _neighbour(name: str) -> Any:
+    """A module of this folder, which is no longer on the path when the service runs."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    folder = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+    spec = spec_from_file_location(name, f"{folder}/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class _Hook:
@@ -221,7 +260,7 @@ def arm() -> None:
     except ValueError:
         threshold = 0.1
     probe = Probe(int(port), os.environ.get("TICKBIRD_PROBE_TOKEN", ""), threshold)
-    os.register_at_fork(after_in_child=probe.begin)
+    os.register_at_fork(before=probe.pause, after_in_parent=probe.go_on, after_in_child=probe.begin)
     atexit.register(probe.last_words)
     if "asyncio.events" in sys.modules:
         _hook_loops(sys.modules["asyncio.events"])
