@@ -52,6 +52,19 @@ class TestLoopBlocked:
         found = certain(loop_blocked.judge(history.subject(), LIMITS))
         assert found.title.endswith("in hash (server.js:41)")
 
+    def test_stalls_are_counted_by_what_held_the_loop(self, history: History) -> None:
+        def one(duration: float, function: str, line: int) -> Stall:
+            culprit = {"function": function, "file": "/srv/app/server.js", "line": line}
+            return Stall(history.now, duration, "probe", culprit=culprit)
+
+        history.loop(0.2, [one(0.2, "parse", 3)])
+        history.loop(0.4, [one(0.4, "hash", 41)])
+        history.loop(0.3, [one(0.3, "hash", 43), Stall(history.now + 0.5, 0.2, "probe")])
+        found = certain(loop_blocked.judge(history.subject(), LIMITS))
+        assert found.title.endswith("4 times, for 400 ms at worst in hash (server.js:41)")
+        counts = [(c["function"], c["stalls"]) for c in found.evidence["culprits"]]
+        assert counts == [("hash", 2), ("parse", 1)]
+
     def test_a_stall_that_goes_on_fails(self, history: History) -> None:
         history.loop()
         for _ in range(5):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from ...model import Finding, Stall, Status
@@ -39,6 +40,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
             "method": subject.loop.method,
             "cause": worst.cause,
             "culprit": dict(worst.culprit) if worst.culprit else None,
+            "culprits": _by_culprit(stalls),
         },
         _advice(worst),
         runbook("EventLoopBlocked"),
@@ -48,7 +50,9 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
 def _title(subject: Subject, stalls: list[Stall], worst: Stall) -> str:
     place = f" in {_place(worst.culprit)}" if worst.culprit else ""
     if stalls[-1].ongoing:
-        lasted = words.seconds(stalls[-1].duration)
+        last = stalls[-1]
+        lasted = words.seconds(last.duration)
+        place = f" in {_place(last.culprit)}" if last.culprit else ""
         return f"{subject.name}: the event loop has been blocked for {lasted} and still is{place}"
     times = words.count(len(stalls), "time")
     longest = words.seconds(worst.duration)
@@ -56,8 +60,23 @@ def _title(subject: Subject, stalls: list[Stall], worst: Stall) -> str:
 
 
 def _place(culprit: Mapping[str, Any]) -> str:
-    where = f" ({culprit['file']}:{culprit.get('line')})" if culprit.get("file") else ""
-    return f"{culprit.get('function') or 'an unnamed function'}{where}"
+    file, line = culprit.get("file"), culprit.get("line")
+    where = f" ({PurePath(file).name}:{line})" if file else ""
+    return words.printable(f"{culprit.get('function') or 'an unnamed function'}{where}")
+
+
+def _by_culprit(stalls: list[Stall]) -> list[dict[str, Any]]:
+    """Each function that held the loop, with how often and how long; the worst first."""
+    found: dict[tuple[str | None, str | None], dict[str, Any]] = {}
+    for stall in stalls:
+        if stall.culprit:
+            function, file = stall.culprit.get("function"), stall.culprit.get("file")
+            one = found.setdefault(
+                (function, file), {"function": function, "file": file, "stalls": 0, "seconds": 0.0}
+            )
+            one["stalls"] += 1
+            one["seconds"] += stall.duration
+    return sorted(found.values(), key=lambda one: -one["seconds"])
 
 
 def _advice(worst: Stall) -> str:
