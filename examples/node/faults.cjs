@@ -27,7 +27,7 @@ class Faults {
     this.drawn = {
       fail: { route: ROUTES[failing], ratio: this.between(0.03, 0.15) },
       slow: { route: ROUTES[slow], seconds: this.between(0.25, 0.9), jitter: 0.1 },
-      block: { seconds: [0.15, 0.4], every: [2, 5] },
+      block: { seconds: [0.15, 0.4], every: [2, 5], function: this.block.name },
       leak: { bytes_per_second: this.between(1e6, 4e6), cap_bytes: HEAP_CAP },
     };
     this.held = [];

@@ -24,7 +24,11 @@ class Faults:
         self.drawn: dict[str, dict[str, Any]] = {
             "fail": {"route": failing, "ratio": between(0.03, 0.15)},
             "slow": {"route": slow, "seconds": between(0.25, 0.9), "jitter": 0.1},
-            "block": {"seconds": [0.15, 0.4], "every": [2, 5]},
+            "block": {
+                "seconds": [0.15, 0.4],
+                "every": [2, 5],
+                "function": self._block.__qualname__,
+            },
             "leak": {"bytes_per_second": between(1e6, 4e6), "cap_bytes": HEAP_CAP},
         }
         self._held: list[bytes] = []

@@ -13,6 +13,9 @@ from typing import Any
 STALL_TOLERANCE = 0.10
 RATIO_TOLERANCE = 0.20
 P99_TOLERANCE = 0.20
+NAMED_SHARE = 0.95
+NAMED_SECONDS = 0.2
+"""Blocks shorter than this may be over before their function is known."""
 EDGE = 2.0
 """Seconds at both ends of the time watched whose stalls are not compared: they may be cut."""
 
@@ -74,6 +77,24 @@ def _stalls(
             worst <= STALL_TOLERANCE,
         )
     yield _named(name, entry, "loop_blocked", "the blocked loop is named", name)
+    yield _blamed(name, truth["drawn"]["block"]["function"], blocks, found)
+
+
+def _blamed(
+    name: str, function: str, blocks: Sequence[Document], found: Sequence[Document | None]
+) -> Claim:
+    """Which function held the loop in each block that is long enough to ask."""
+    named = [
+        (stall["culprit"] or {}).get("function") if stall else None
+        for block, stall in zip(blocks, found, strict=True)
+        if block["duration"] >= NAMED_SECONDS
+    ]
+    share = named.count(function) / len(named) if named else None
+    return Claim(
+        name, f"the function that blocked is named, in {NAMED_SHARE:.0%} of the blocks",
+        function, max(set(named), key=named.count, default=None),
+        share is not None and share >= NAMED_SHARE,
+    )  # fmt: skip
 
 
 def _error(seen: float, block: Document) -> float:
