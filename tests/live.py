@@ -108,6 +108,7 @@ class Agent:
             **settings,
         }
         self.write(self.settings)
+        self._exec = bool(command)
         way: list[str | Path] = ["run", "-c", self.config]
         if command:
             way = ["exec", "-c", self.config, "--name", name, "--", *command]
@@ -174,6 +175,13 @@ class Agent:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(30)
+
+    def end(self) -> None:
+        """Whatever the test left of it: a service of ``exec`` would outlive a kill."""
+        if self._exec and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
+        self.kill()
 
 
 def series(stack: Stack, name: str) -> list[dict[str, str]]:

@@ -44,7 +44,7 @@ def start(tmp_path: Path, stack: Stack) -> Iterator[Callable[..., Agent]]:
 
     yield begin
     for agent in agents:
-        agent.kill()
+        agent.end()
 
 
 class Watched:
