@@ -44,7 +44,9 @@ LEFT_OUT = Instrument(
     "{series}",
     "Series that scrapes left out because there were too many or their labels too long.",
 )
-_OWN = {one.name for one in (UP, DURATION, TAKEN, LEFT_OUT)}
+_OWN = {"target_info", *(one.name for one in (UP, DURATION, TAKEN, LEFT_OUT))}
+"""Not for a service to say: each target has one ``target_info``, made from its attributes, and a
+second one breaks every query that joins with it."""
 
 
 class ScrapeSource:

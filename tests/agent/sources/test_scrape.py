@@ -290,6 +290,21 @@ def test_a_service_cannot_say_itself_that_it_is_up(service, scraping):
 
 
 @pytest.mark.parametrize(
+    ("kind", "head"),
+    [
+        ("text/plain", b"# TYPE target_info gauge\n"),
+        ("application/openmetrics-text", b"# TYPE target info\n"),
+    ],
+)
+def test_a_service_cannot_describe_itself_a_second_time(service, scraping, kind, head):
+    end = b"# EOF\n" if "openmetrics" in kind else b""
+    service.answer = text(head + b'target_info{service_name="x"} 1\n' + end, kind=kind)
+    found = values(scraping.read())
+    assert found["up"] == 1
+    assert "target_info" not in found
+
+
+@pytest.mark.parametrize(
     ("answer", "reason"),
     [
         (text(b"no", 503), "answered 503"),
