@@ -6,10 +6,10 @@ import argparse
 import time
 from types import ModuleType
 
-from . import idle, results, sampling, start
+from . import idle, loop, results, sampling, start
 
 BENCHES: dict[str, ModuleType] = {
-    module.__name__.rpartition(".")[2]: module for module in (idle, sampling, start)
+    module.__name__.rpartition(".")[2]: module for module in (idle, loop, sampling, start)
 }
 
 
