@@ -76,7 +76,7 @@ def test_without_node_the_python_service_is_shown_alone(tmp_path):
     assert "Node.js is not installed" in done.stderr
 
 
-@pytest.mark.parametrize("how_long", ["never", "1s", "-5s"])
+@pytest.mark.parametrize("how_long", ["never", "1s", "15s", "-5s"])
 def test_a_time_that_makes_no_sense_is_a_usage_error(tmp_path, how_long):
     done = subprocess.run(
         [sys.executable, "-m", "tickbird", "demo", f"--for={how_long}"],

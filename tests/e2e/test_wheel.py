@@ -72,7 +72,7 @@ def test_the_example_configuration_checks(tickbird, tmp_path):
 
 
 def test_the_demo_runs_and_holds(tickbird):
-    done = tickbird("demo", "--for", "15s", "--seed", "4", "--json")
+    done = tickbird("demo", "--for", "20s", "--seed", "4", "--json")
     assert [c for c in json.loads(done.stdout)["demo"]["claims"] if not c["holds"]] == []
     assert done.returncode == 0
 
