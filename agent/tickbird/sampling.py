@@ -41,10 +41,12 @@ class Sampling:
         return found
 
     def reconfigure(self, config: Config) -> None:
-        """Follow the targets of ``config`` from now on; those of before are let go."""
+        """Follow the targets of ``config`` from now on. Those that it does not change go on; those
+        that it leaves out are forgotten, since they did not end."""
         self.config = config
-        self.finder = Finder(config, self.clock)
-        self.watches.close()
+        self.finder.reconfigure(config)
+        for target in self.watches.keep(self.finder.find()):
+            self.recorder.forget(target.key)
 
     def _context(self, found: Found) -> Context:
         return Context(self.config, found.spec, self.clock, self.probes)

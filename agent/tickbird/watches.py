@@ -57,6 +57,19 @@ class Watches:
             if key not in self._watches:
                 self._begin(one)
 
+    def keep(self, found: Iterable[Found]) -> list[Target]:
+        """After a change of the configuration: go on with what was found with the same process
+        and the same settings, let go of all else. Return what is not wanted any more."""
+        now = {one.target.key: one for one in found}
+        left = []
+        for key, watch in list(self._watches.items()):
+            still = now.get(key)
+            if still is None:
+                left.append(watch.target)
+            if still is None or not _unchanged(watch, still):
+                self._let_go(key)
+        return left
+
     def _begin(self, found: Found) -> None:
         spec = found.spec
         threshold = spec.loop.stall_threshold if spec else STALL_THRESHOLD
@@ -109,3 +122,12 @@ class Watches:
         """Let go of every target; their series end."""
         for key in list(self._watches):
             self._let_go(key)
+
+
+def _unchanged(watch: Watch, found: Found) -> bool:
+    before, after = watch.target, found.target
+    return (
+        watch.context.spec == found.spec
+        and before.identity == after.identity
+        and before.attributes == after.attributes
+    )

@@ -158,6 +158,34 @@ def test_a_reload_follows_the_new_targets_and_ends_the_old_series(
     assert {one.target.name for one in parts.store.take_ended()} == {"shop"}
 
 
+def test_a_reload_leaves_an_unchanged_target_and_its_series_alone(
+    opened: Open, tmp_path: Path
+) -> None:
+    parts = opened(MYSELF)
+    (watch,) = parts.watches.watched()
+    parts.reconfigure(parsed(tmp_path, MYSELF))
+    assert parts.watches.watched() == [watch]
+    assert list(parts.store.take_ended()) == []
+
+
+def test_a_process_whose_settings_a_reload_changes_is_not_called_ended(
+    opened: Open, tmp_path: Path
+) -> None:
+    parts = opened(MYSELF)
+    parts.reconfigure(parsed(tmp_path, MYSELF.replace("}}]", "}, labels: {team: blue}}]")))
+    parts.watches.read_due()
+    (entry,) = parts.view.report(60, None)["targets"]
+    assert entry["ended_at"] is None
+    assert parts.watches.targets()[0].attributes["team"] == "blue"
+
+
+def test_a_target_that_a_reload_leaves_out_leaves_the_report(opened: Open, tmp_path: Path) -> None:
+    parts = opened(MYSELF)
+    parts.reconfigure(parsed(tmp_path, MYSELF.replace("shop", "cart")))
+    parts.watches.read_due()
+    assert [entry["key"] for entry in parts.view.report(60, None)["targets"]] == ["cart"]
+
+
 def test_a_reload_that_changes_what_is_fixed_names_every_key_and_changes_nothing(
     opened: Open, tmp_path: Path
 ) -> None:

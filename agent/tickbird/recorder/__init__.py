@@ -69,6 +69,11 @@ class Recorder:
             if (track := self._tracks.get(target_key)) is not None and track.ended_at is None:
                 track.ended_at = now
 
+    def forget(self, target_key: str) -> None:
+        """Nobody wants to know of the target any more; it did not end."""
+        with self._lock:
+            self._tracks.pop(target_key, None)
+
     def since(self, seconds: float, now: float) -> list[TargetView]:
         """Every target's last ``seconds`` before ``now``, in order of their keys."""
         with self._lock:

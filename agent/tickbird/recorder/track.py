@@ -146,6 +146,7 @@ class Track:
 
     def _cpu(self, mode: tuple[str, ...], total: float, now: float) -> None:
         """CPU time comes as one sample per mode; the modes of one tick share its ``now``."""
+        self.ended_at = None  # it was let go and is watched again: what is sampled lives
         if now != self._last_tick:
             if self._last_tick and self._cpu_total:
                 self._cpu_before = (self._last_tick, sum(self._cpu_total.values()))

@@ -94,6 +94,14 @@ class Finder:
         self.problems: list[str] = []
         self.left: list[Left] = []
 
+    def reconfigure(self, config: Config) -> None:
+        """Look for the targets of ``config`` from the next call of ``find`` on; what stays a
+        target keeps its name and its place among the workers."""
+        self._config = config
+        self._bound.clear()
+        self.left = []
+        self._due = self._thorough_due = 0.0
+
     def find(self, ended: bool = False) -> list[Found]:
         """What is there now. Cheap to call every second: processes are only looked over every 5 s
         (less often where there are very many), or at once when a watched one was seen to have
