@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -317,12 +318,15 @@ asyncio.run(main())
 
 @needs_node
 def test_the_permission_model_of_node_is_respected(launched, tmp_path):
+    node = shutil.which("node")
     script = tmp_path / "service.cjs"
     script.write_text(NODE % ("compute", 1))
-    service = launched(
-        [shutil.which("node"), "--experimental-permission", "--allow-fs-read=*",
-         f"--require={PROBE}", str(script)], NODE_NO_WARNINGS="1",
-    )  # fmt: skip
+    known = subprocess.check_output(
+        [node, "-p", "[...process.allowedNodeEnvironmentFlags].join(' ')"], text=True
+    ).split()
+    model = "--permission" if "--permission" in known else "--experimental-permission"
+    allowed = [model, "--allow-fs-read=*", *(["--allow-net"] if "--allow-net" in known else [])]
+    service = launched([node, *allowed, f"--require={PROBE}", str(script)], NODE_NO_WARNINGS="1")
     assert len(json.loads(service.finish())) == 1
     assert [stall for report in service.reports for stall in report.stalls]
     assert service.live == []

@@ -50,7 +50,7 @@ class Window {
 class ExactLoop {
   constructor(threshold) {
     this.threshold = threshold;
-    this.interval = Math.min(0.02, threshold / 2);
+    this.interval = Math.min(0.03, threshold / 2);
     this.histogram = monitorEventLoopDelay({ samplePerIteration: true });
     this.histogram.enable();
     this.window = new Window();
