@@ -202,8 +202,8 @@ def run() -> list[str]:
         lines += [row(runtime, method, one) for method, one in measure(runtime).items()]
     about = (
         f"{BLOCKS} blocks of 1 to 500 ms in a service that is idle otherwise, beside a load "
-        f"average of {os.getloadavg()[1]:.1f}; mark for exact methods: p50 ≤ 0.5 ms, p99 ≤ 2 ms, none of "
-        "≥ 5 ms missed. A service that has to wait for a CPU before its callback starts does not "
-        "know of it, a tracer does: on a busy machine that is the p99."
+        f"average of {os.getloadavg()[1]:.1f}; mark for exact methods: p50 ≤ 0.5 ms, p99 ≤ 2 ms, "
+        "none of ≥ 5 ms missed. What a service waits for a CPU before its callback starts, its own "
+        "clock does not see and a tracer does, so a busy machine can raise the p99."
     )
     return [about, "", *lines]
