@@ -16,6 +16,8 @@ from .table import Process, Table
 
 _CONTAINER = re.compile(r"[0-9a-f]{64}")
 _RUNTIMES = ("node", "python")
+_SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh", "busybox", "tmux", "screen")
+"""What a shell starts is not a worker of it, a shell in a shell neither."""
 
 
 class MatchError(Exception):
@@ -57,7 +59,10 @@ class Matcher:
         return [
             one
             for one in self._table.descendants(lead.pid)
-            if one.pid not in self._own and not one.zombie and self._of_family(lead, one)
+            if one.pid not in self._own
+            and not one.zombie
+            and not is_tickbird(one.command)
+            and self._of_family(lead, one)
         ]
 
     def heads(self, found: Iterable[Process]) -> list[Process]:
@@ -78,7 +83,7 @@ class Matcher:
         if one.runtime != lead.runtime:
             return False
         if lead.runtime == "other":
-            return one.name == lead.name
+            return one.name == lead.name and one.name not in _SHELLS
         if is_worker_of(lead.command, one.command):
             return True
         shared = self._listeners(lead)
@@ -100,11 +105,20 @@ class Matcher:
             )
         if process.zombie:
             raise MatchError(f"pid {pid} has ended (a zombie that its parent has not collected)")
-        if process.runtime in _RUNTIMES and not is_wrapper(process.command):
+        if not process.command:
+            raise MatchError(
+                f"pid {pid} ({process.name}) is a thread of the kernel, with no memory and no "
+                "event loop; give the pid of a program"
+            )
+        if not is_wrapper(process.command):
             return process
         below = [one for one in self._table.descendants(pid) if one.runtime in _RUNTIMES]
-        inner = [one for one in below if not one.zombie and not is_wrapper(one.command)]
+        inner = [one for one in below if self._may_be_wrapped(one)]
         return inner[0] if inner else process
+
+    def _may_be_wrapped(self, one: Process) -> bool:
+        apart = one.zombie or one.pid in self._own or is_tickbird(one.command)
+        return not (apart or is_wrapper(one.command))
 
     def _others(self) -> list[Process]:
         """All but the agent, what started it, and its like: their arguments hold the service's."""

@@ -225,6 +225,25 @@ def test_behind_a_wrapper_the_service_itself_is_watched(proc, finder) -> None:
     assert keys(found) == {"shop": 62}
 
 
+def test_a_shell_that_is_named_is_watched_itself_and_not_what_it_started(proc, finder) -> None:
+    proc.add(60, "bash", exe="/bin/bash")
+    proc.python(61, "/venv/bin/tickbird attach 60", parent=60, start=101)
+    proc.node(62, "server.js", parent=60, start=102)
+    proc.add(63, "bash", exe="/bin/bash", parent=60, start=103)
+    found = finder(by("pid: 60"))
+    ((key, pid),) = keys(found).items()
+    assert (key, pid) == ("shop", 60)
+    assert found.find()[0].target.runtime == "other"
+
+
+def test_a_thread_of_the_kernel_is_told_and_not_watched(proc, finder) -> None:
+    proc.add(2, "kthreadd")
+    (proc.root / "2" / "cmdline").write_text("")
+    found = finder(by("pid: 2"))
+    assert found.find() == []
+    assert "a thread of the kernel" in found.problems[0]
+
+
 def test_two_separate_matches_are_both_watched_and_told(proc, finder) -> None:
     proc.node(70, "shop.js", parent=1, start=100)
     proc.node(71, "shop.js", parent=2, start=101)
