@@ -16,7 +16,7 @@ from .output import coloured, say, say_json
 def catalogue(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
-    """List every metric: name, kind, unit, labels, and its name in Prometheus."""
+    """List every metric, with its name in Prometheus."""
     found = instruments()
     if as_json:
         say_json({"schema": 1, "instruments": [_document(one) for one in found]})

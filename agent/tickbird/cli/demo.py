@@ -21,6 +21,7 @@ from ..health.render import as_text
 from ..paths import state_home
 from ..sinks.console import line
 from . import client
+from .ending import unwinding
 from .output import coloured, note, say, say_json
 
 LOOK_EVERY = 5.0
@@ -48,7 +49,7 @@ def demo(
         bool, typer.Option("--json", help="Print one JSON document, progress on stderr.")
     ] = False,
 ) -> int:
-    """Watch two real services with real faults, and get a health report.
+    """Watch two real services with real faults, and judge the report.
 
     One Express service (where Node.js is installed) and one FastAPI service run under load. A seed
     draws what is wrong with them: a loop that is blocked now and then, an endpoint that fails, a
@@ -69,7 +70,7 @@ def demo(
     collector = _collector() if stack else None
     tell = note if as_json else say
     tell(f"seed {seed}: {' and '.join(service.name for service in services)} with faults of theirs")
-    with Stage(services, seed, folder, collector) as stage:
+    with unwinding(), Stage(services, seed, folder, collector) as stage:
         run = _Run(stage, tell)
         run.watch(seconds)
         report, truths = run.finish()

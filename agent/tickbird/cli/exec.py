@@ -22,10 +22,11 @@ def execute(
         typer.Option(help="service.name; else from package.json, pyproject.toml or the command."),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Send nothing to a Collector.")
+        bool,
+        typer.Option("--offline", help="Send nothing, whatever -c names."),
     ] = False,
 ) -> int:
-    """Start a service with the agent beside it, without changing the service.
+    """Start a service, unchanged, with the agent beside it.
 
     Its output becomes logs and still reaches the terminal (through a pipe, so the service sees no
     terminal); signals and the exit code pass through. Should the agent be killed or stopped, the

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, TextIO
 
-from ..errors import ConfigError, TickbirdError
+from ..errors import CannotCreate, ConfigError, TickbirdError
 
 _CODES = {"ok": "32", "warn": "33", "fail": "31", "unknown": "36", "dim": "2", "bold": "1"}
 
@@ -21,25 +23,49 @@ def coloured(text: str, style: str, stream: TextIO | None = None) -> str:
 
 
 def say(text: str = "") -> None:
-    print(text, flush=True)
+    """Print the answer. Raises ``CannotCreate`` when it cannot be written, on a full disk say."""
+    with _written():
+        print(text, flush=True)
 
 
 def note(text: str) -> None:
-    """Progress and remarks: to stderr, so that ``--json`` output stays clean."""
-    print(text, file=sys.stderr, flush=True)
+    """Progress and remarks: to stderr, so that ``--json`` output stays clean. Nothing depends on
+    them, so one that nobody can read is let go."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def say_json(document: Any) -> None:
-    json.dump(document, sys.stdout, indent=2, allow_nan=False)
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    """One JSON document; raises as ``say`` does."""
+    say(json.dumps(document, indent=2, allow_nan=False))
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise not_written(error) from error
+
+
+def not_written(error: OSError) -> CannotCreate:
+    """What to tell when stdout takes nothing; what is still buffered for it is given up."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return CannotCreate(
+        f"cannot write the answer to stdout: {error.strerror}",
+        "make room there, or send it elsewhere with > FILE",
+    )
 
 
 def complain(error: TickbirdError) -> None:
     """One clear message and what to do about it; never a traceback."""
     mark = coloured("error:", "fail", sys.stderr)
     if isinstance(error, ConfigError):
-        note(f"{mark} the configuration has {len(error.problems)} problem(s)")
+        count = len(error.problems)
+        note(f"{mark} the configuration has {count} problem{'' if count == 1 else 's'}")
         for problem in error.problems:
             note(f"  {problem}")
     else:

@@ -18,9 +18,10 @@ from .output import say
 def page(
     instance: Annotated[str | None, typer.Option(help="Which of several agents.")] = None,
 ) -> None:
-    """Print the address of the local page, with its token, and open it where there is a display.
+    """Print the address of the local page, and open it.
 
-    The address lets whoever has it read what the agent sees: keep it to yourself.
+    It is opened where there is a display. The address holds the page's token, and lets whoever
+    has it read what the agent sees: keep it to yourself.
     """
     url = str(find(instance, None).get("/api/v1/login")["url"])
     say(url)

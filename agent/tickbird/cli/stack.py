@@ -10,23 +10,29 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
+from ..errors import TickbirdError, UsageError
 from ..stack import build as programs
 from ..stack import compose, native
 from ..stack.backends import BACKENDS
 from ..stack.recipes import RECIPES
-from ..stack.site import Ports, site
+from ..stack.site import Ports, Site, site
 from .output import coloured, note, say, say_json
 
 GROUP = typer.Typer(
     no_args_is_help=True,
     help=(
-        "Start, stop and look at the backends: Collector, Prometheus, Loki, Jaeger, Alertmanager."
+        "Start, stop and look at the backends."
         "\n\n"
-        "With a container engine they run by docker compose (Grafana too); without one, or with "
-        "--native, as processes of this machine, on loopback only."
+        "They are the Collector, Prometheus, Loki, Jaeger and Alertmanager. With a container "
+        "engine they run by docker compose (Grafana too); without one, or with --native, as "
+        "processes of this machine, on loopback only."
     ),
 )
+
+
+class NoStack(TickbirdError):
+    exit_code = 2
+
 
 Name = Annotated[
     str, typer.Option("--name", help="Which stack: each has its own data, logs and ports.")
@@ -52,7 +58,8 @@ def up(
     """Start the backends and wait until each answers a real query.
 
     What runs already stays as it is; what has ended is started again. `tickbird verify` then
-    proves the whole path, and the agent's default configuration sends there.
+    proves the whole path. An agent sends here when its configuration says so:
+    `collector: {endpoint: http://127.0.0.1:4318}`, or by `tickbird demo --stack`.
     """
     if ports_from is None and not as_processes and compose.engine_answers():
         compose.up(name, note)
@@ -94,6 +101,8 @@ def status(
     else:
         kind, states = "native", native.status(name)
     whole = bool(states) and all(state.up for state in states)
+    if kind == "native" and not as_json:
+        _require(site(name, Ports()))
     if as_json:
         say_json(
             {"schema": 1, "name": name, "kind": kind, "up": whole}
@@ -113,7 +122,7 @@ def logs(
         str | None, typer.Argument(help="collector, prometheus, alertmanager, loki or jaeger.")
     ] = None,
     name: Name = "default",
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many, from the end.")] = 20,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines.")] = 20,
 ) -> int:
     """Print the last lines that the backends wrote about themselves."""
     names = [known.name for known in BACKENDS]
@@ -123,6 +132,7 @@ def logs(
         compose.logs(name, backend, lines)
         return 0
     place = site(name, Ports())
+    _require(place)
     for wanted in [backend] if backend else names:
         log = place.log(wanted)
         say(coloured(f"== {wanted} ({log})", "bold"))
@@ -131,6 +141,16 @@ def logs(
                 for line in deque(file, maxlen=lines):
                     say(line.rstrip("\n"))
     return 0
+
+
+def _require(place: Site) -> None:
+    """Raises ``NoStack`` unless a native stack was started there at some time."""
+    if not place.folder.is_dir():
+        named = "" if place.name == "default" else f" --name {place.name}"
+        raise NoStack(
+            f"there is no stack {place.name!r} here",
+            f"start it with: tickbird stack up --native{named}",
+        )
 
 
 @GROUP.command("build")

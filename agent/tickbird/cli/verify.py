@@ -12,11 +12,12 @@ import typer
 
 from .. import config
 from ..config import CollectorConfig, Config
-from ..errors import UsageError
+from ..errors import Unreachable, UsageError
 from ..stack.site import Backends, current, current_name
 from ..stack.verify import Look, Result, Subject, look, prove
 from .output import coloured, note, say, say_json
 
+PROVEN_BROKEN = 2
 _WAYS = {"direct": "straight to the Collector", "agent": "through an agent"}
 
 
@@ -32,11 +33,11 @@ def verify(
     ] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> int:
-    """Prove the stack: send a metric, a log line and a span, and find each again.
+    """Send a metric, a log line and a span, and find each again.
 
     One canary goes straight to the Collector by the OpenTelemetry SDK, one through an agent that is
     started for it. Each signal must be found in Prometheus, Loki or Jaeger. Exit 2 when one is not:
-    the line says which part broke and what to do.
+    the line says which part broke and what to do. Exit 69 when nothing answers at all.
     """
     began = time.time()
     subject = _subject(config.load(path) if path else None)
@@ -57,7 +58,10 @@ def verify(
         )
     else:
         _conclude(looks, results)
-    return 0 if proven else 2
+    if proven:
+        return 0
+    asked = [seen for seen in looks if seen.url]
+    return Unreachable.exit_code if all(seen.problem for seen in asked) else PROVEN_BROKEN
 
 
 def _subject(chosen: Config | None) -> Subject:
