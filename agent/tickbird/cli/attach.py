@@ -20,8 +20,10 @@ from ..config.units import duration
 from ..errors import Unreachable, UsageError
 from ..health import render
 from ..health.report import exit_code
+from ..linux.process import is_kernel_thread
 from ..sinks.console import line
 from .client import Client, wait_for
+from .ending import unwinding
 from .output import coloured, note, say, say_json
 
 START_SECONDS = 15.0
@@ -32,21 +34,12 @@ SHOW_SECONDS = 2.0
 def attach(
     pids: Annotated[list[int], typer.Argument(help="The processes to watch.", metavar="PID...")],
     for_: Annotated[str, typer.Option("--for", help="How long: 15s, 2m.")] = "15s",
-    inject: Annotated[
-        bool, typer.Option("--inject", help="Measure a Node loop by its inspector.")
-    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document, no text.")] = False,
 ) -> int:
-    """Watch running processes from outside for a while; they are neither changed nor restarted.
+    """Watch running processes from outside, without a change to them.
 
     Exit code as that of `tickbird health`: 0 ok, 1 warn, 2 fail, 3 unknown.
     """
-    if inject:
-        raise UsageError(
-            "--inject is not in this version",
-            "without it the process is watched from outside; for exact loop delay start it by "
-            "tickbird exec -- COMMAND",
-        )
     try:
         seconds = duration(for_)
     except ValueError as error:
@@ -63,9 +56,10 @@ def observe(pids: Sequence[int], seconds: float, quiet: bool) -> dict[str, Any]:
     """Run an agent of its own on ``pids`` for ``seconds`` and return its document; shows a line
     per target meanwhile unless ``quiet``. Raises ``UsageError`` for a pid that cannot be watched.
     """
+    pids = list(dict.fromkeys(pids))
     for pid in pids:
         _check(pid)
-    with _agent(pids) as client:
+    with unwinding(), _agent(pids) as client:
         if not quiet:
             note(f"watching {', '.join(map(str, pids))} for {seconds:g} s; Ctrl-C ends it early")
         try:
@@ -88,6 +82,11 @@ def _check(pid: int) -> None:
             f"process {pid} belongs to another user",
             f"watch it as that user, or as root: sudo tickbird attach {pid}",
         ) from None
+    if is_kernel_thread(pid):
+        raise UsageError(
+            f"process {pid} is a thread of the kernel: it has no memory and no event loop",
+            "give the number of a program",
+        )
 
 
 def _wait(client: Client, seconds: float, quiet: bool) -> None:

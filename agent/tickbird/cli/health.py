@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -36,11 +37,6 @@ class FailOn(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Origin(StrEnum):
-    AGENT = "agent"
-    BACKENDS = "backends"
-
-
 RENDERERS: Mapping[Format, Callable[[Mapping[str, Any]], str]] = {
     Format.TEXT: lambda document: render.as_text(document, coloured),
     Format.JSON: render.as_json,
@@ -60,18 +56,13 @@ def health(  # noqa: PLR0917 - the options of the command
     fail_on: Annotated[
         FailOn | None, typer.Option(help="Exit 0 for everything milder than this.")
     ] = None,
-    origin: Annotated[Origin, typer.Option("--from", help="Where to ask.")] = Origin.AGENT,
     instance: Annotated[str | None, typer.Option(help="Which of several agents.")] = None,
     api: Annotated[str | None, typer.Option(help="Address of an agent elsewhere.")] = None,
 ) -> int:
-    """Say what is wrong with the watched services, by which evidence, and what to do.
+    """Say what is wrong, by which evidence, and what to do.
 
     Exit code: 0 ok, 1 warn, 2 fail, 3 unknown (nothing to judge by); 69 no agent answers.
     """
-    if origin is Origin.BACKENDS:
-        raise UsageError(
-            "--from backends is not in this version", "leave it out: the agent is asked"
-        )
     seconds = _duration(since)
     if pid is not None and not (instance or api):
         document = observe([pid], 15.0, quiet=format is not Format.TEXT)
@@ -101,8 +92,12 @@ def ask(client: Client, since: float, target: str | None) -> dict[str, Any]:
 def _watch(client: Client, since: float, target: str | None, how: Format) -> int:
     try:
         while True:
-            text = RENDERERS[how](ask(client, since, target))
-            say((CLEAR if sys.stdout.isatty() else "") + text.rstrip("\n"))
+            document = ask(client, since, target)
+            if how is Format.JSON:
+                say(json.dumps(document, allow_nan=False))  # a stream: one document a line
+            else:
+                clear = CLEAR if sys.stdout.isatty() else ""
+                say(clear + RENDERERS[how](document).rstrip("\n"))
             time.sleep(WATCH_SECONDS)
     except KeyboardInterrupt:
         return 0

@@ -85,7 +85,6 @@ def test_its_agent_does_not_outlive_an_attach_that_is_killed(runtime: Path) -> N
         (["4194304"], "there is no process 4194304"),
         (["0"], "0 is no process"),
         (["1", "--for", "soon"], "not a duration"),
-        (["1", "--inject"], "not in this version"),
         (["one"], "valid integer"),
     ],
 )

@@ -61,7 +61,6 @@ def test_other_forms(shop: Path, form: str, begins: str) -> None:
     [
         (["--since", "soon"], "not a duration"),
         (["--target", "nope"], "choose one of: shop"),
-        (["--from", "backends"], "not in this version"),
         (["--format", "pdf"], "pdf"),
         (["--api", "ftp://x"], "not the address of an agent"),
     ],
