@@ -34,6 +34,20 @@ PAGES = ("{}/cart", "POST {}/checkout", "{}/search?q=bird", "{}/items/17", "POST
 
 Truth = dict[str, Any]
 
+_BOUND = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def bound(command: Sequence[str]) -> list[str]:
+    """``command`` so that it ends with this process, however that ends; where the kernel can
+    promise it. It stays a process of its own: the first program gives way to it."""
+    if sys.platform != "linux":
+        return list(command)
+    return [sys.executable, "-I", "-S", "-c", _BOUND, *command]
+
 
 class Stage:
     """Use as a context manager: whatever it started has ended when it is left.
@@ -102,7 +116,8 @@ class Stage:
         options = ["--seed", str(self._seed), "--port", "0"]
         truth = ["--truth", str(self._truth_file(service.name))]
         spool = Spool(self._spool(service.name), SPOOL_BYTES)
-        child = Child([*service.command, *options, *truth], environment, spool)
+        command = bound([*service.command, *options, *truth])
+        child = Child(command, environment, spool)
         child.start()
         return child
 
@@ -159,7 +174,9 @@ class Stage:
         rate = REQUESTS_PER_SECOND * len(self._children)
         command = [sys.executable, str(bundle() / "examples" / "load.py")]
         command += ["--rps", str(rate), "--for", str(seconds), *pages]
-        self._load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._load = subprocess.Popen(
+            bound(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     def poll(self) -> str | None:
         """Look after the agent and the services; one line when something ended that should not."""

@@ -12,6 +12,19 @@ SLOW_INTERVAL = 60.0
 """Seconds between two looks at what hardly ever changes: limits and the cgroup."""
 
 
+_KERNEL_THREAD = 0x00200000
+"""PF_KTHREAD, in the flags of /proc/PID/stat."""
+
+
+def is_kernel_thread(pid: int) -> bool:
+    """False where that cannot be told."""
+    try:
+        text = proc.read_once(f"/proc/{pid}/stat")
+        return bool(int(text[text.rfind(b")") + 1 :].split()[6]) & _KERNEL_THREAD)
+    except (OSError, proc.GoneError, proc.DeniedError, IndexError, ValueError):
+        return False
+
+
 @dataclass(slots=True)
 class Reading:
     """One look at a process: seconds, bytes and counts since its start; None is not known.
