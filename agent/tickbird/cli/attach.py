@@ -24,7 +24,6 @@ from ..linux.process import is_kernel_thread
 from ..sinks.console import line
 from .client import Client, wait_for
 from .ending import unwinding
-from .ending import unwinding
 from .output import coloured, note, say, say_json
 
 START_SECONDS = 15.0
