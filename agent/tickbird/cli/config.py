@@ -25,7 +25,7 @@ def check(
     say(f"{coloured('ok', 'ok')} {file}")
     for line in _watched(config):
         say(f"  {line}")
-    for warning in config.warnings:
+    for warning in (*config.warnings, *_missing(config)):
         say(f"  {coloured('warning:', 'warn')} {warning}")
 
 
@@ -37,7 +37,7 @@ def schema() -> None:
 
 @GROUP.command()
 def example() -> None:
-    """Print a commented file with every key."""
+    """Print a commented file with every key; it runs as it is."""
     say(describe.EXAMPLE.rstrip())
 
 
@@ -48,6 +48,19 @@ def _watched(config: Config) -> list[str]:
         lines.append("targets: every Node and Python service of this user that listens on a port")
     return lines + [
         f"target {_described(number, one)}" for number, one in enumerate(config.targets)
+    ]
+
+
+def _missing(config: Config) -> list[str]:
+    """Named files that are not here. No fault: they may come with the container or the volume."""
+    named: dict[str, Path] = {}
+    if config.collector and (tls := config.collector.tls):
+        files = {"ca": tls.ca, "cert": tls.cert, "key": tls.key}
+        named = {f"collector.tls.{key}": path for key, path in files.items() if path}
+    if isinstance(config.api.token_file, Path):
+        named["api.token_file (its folder)"] = config.api.token_file.parent
+    return [
+        f"{key}: {path} does not exist here" for key, path in named.items() if not path.exists()
     ]
 
 

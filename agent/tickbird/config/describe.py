@@ -51,26 +51,27 @@ def _adjusted(node: Any) -> Any:
 
 EXAMPLE = """\
 # tickbird.yaml: everything that can be set, with its default where there is one.
+# It runs as it is. What would need a file, a secret or a service of yours is commented out: take
+# the # at the very beginning of a line away, and nothing else.
 # An empty file is valid. Unknown keys are refused. Paths are absolute (~/ is your home folder).
 # Durations: 100ms, 10s, 15m, 1h. Sizes: 64MB, 8MiB, 1GiB. Ratios: 2%, 99.9%.
 # Any value may hold ${env:NAME} or ${file:/path}; $${ stands for a literal ${.
 
 instance: default              # name of this agent; its state folder and socket follow it
 
-service:                       # defaults for the resource of every target
-  namespace: shop              # service.namespace
-  environment: production      # deployment.environment.name
+#service:                      # defaults for the resource of every target
+#  namespace: shop             # service.namespace
+#  environment: production     # deployment.environment.name
 
-collector:                     # without it the agent keeps what it sees to itself
-  endpoint: http://127.0.0.1:4318        # OTLP/HTTP, or none
-  # headers:                             # secrets by env or file only
-  #   authorization: "Bearer ${file:/run/secrets/otlp}"
-  headers: {x-scope-orgid: shop}
-  tls:                         # PEM files; cert and key go together
-    ca: /etc/ssl/certs/ca-certificates.crt
-    cert: /etc/tickbird/cert.pem
-    key: /etc/tickbird/key.pem
+collector:
+  endpoint: none               # keeps what it sees to itself; else OTLP/HTTP: http://127.0.0.1:4318
   timeout: 10s                 # for one request
+#  headers:                    # secrets by env or file only: "Bearer ${file:/run/secrets/otlp}"
+#    x-scope-orgid: shop
+#  tls:                        # PEM files; cert and key go together
+#    ca: /etc/ssl/certs/ca-certificates.crt
+#    cert: /etc/tickbird/cert.pem
+#    key: /etc/tickbird/key.pem
 
 backends:                      # where verify -c looks for what it sent
   prometheus: http://127.0.0.1:9090
@@ -79,38 +80,38 @@ backends:                      # where verify -c looks for what it sent
   alertmanager: http://127.0.0.1:9093
   grafana: http://127.0.0.1:3000
 
-state_dir: ~/.local/state/tickbird       # default as a user; as root /var/lib/tickbird
+# This key goes before the variable TICKBIRD_STATE_DIR; without both: as root /var/lib/tickbird.
+#state_dir: ~/.local/state/tickbird
 
 api:                           # the local page and JSON; loopback only
   listen: 127.0.0.1:8425       # the next free port if taken
-  token_file: ~/.config/tickbird/token   # default: made in the state folder; none: no token asked
+#  token_file: ~/.config/tickbird/token  # default: made in the state folder; none: no token asked
 
 intake:
   otlp_http: 127.0.0.1:8426    # where the services' own SDKs may send; the next free port if taken
 
-targets:                       # none: every Node and Python service of this user that listens
-  - name: checkout             # service.name; else package.json or pyproject.toml, else the command
-    match: {command: "node .*checkout"}  # RE2, on the command line with its arguments
-    logs: ["/var/log/checkout/*.log"]
-    http: {url: "http://127.0.0.1:3000/healthz", interval: 10s}
-    scrape: {url: "http://127.0.0.1:3000/metrics", interval: 10s}
-    loop:
-      method: auto             # auto, trace, probe, attach, estimated
-      stall_threshold: 100ms   # an iteration of at least this long is a stall
-    slo: {availability: 99.9%, latency: {p99: 300ms}}
-    labels: {team: payments}   # become resource attributes
-  # The other ways to find a process; one per target:
-  - {name: by-pid, match: {pid: 4711}}
-  - {name: by-pidfile, match: {pidfile: /run/app.pid}}
-  - {name: by-port, match: {port: 8000}}
-  - {name: by-unit, match: {unit: billing.service}}         # systemd unit
-  - {name: by-container, match: {container: 3f2a9c81d0e4}}  # id, 12 characters or more
-  - {name: only-logs, logs: ["/var/log/nginx/access.log"]}
+# Without targets: every Node and Python service of this user that listens on a port.
+#targets:
+#  - name: checkout            # service.name; else package.json or pyproject.toml, else the command
+#    match: {command: "node .*checkout"} # RE2, on the command line with its arguments
+#    logs: ["/var/log/checkout/*.log"]
+#    http: {url: "http://127.0.0.1:3000/healthz", interval: 10s}
+#    scrape: {url: "http://127.0.0.1:3000/metrics", interval: 10s}
+#    loop:
+#      method: auto            # auto, trace, probe
+#      stall_threshold: 100ms  # an iteration of at least this long is a stall
+#    slo: {availability: 99.9%, latency: {p99: 300ms}}
+#    labels: {team: payments}  # become resource attributes
+#  - {name: by-pid, match: {pid: 4711}}  # the other ways to find a process; one per target
+#  - {name: by-pidfile, match: {pidfile: /run/app.pid}}
+#  - {name: by-port, match: {port: 8000}}
+#  - {name: by-unit, match: {unit: billing.service}}         # systemd unit
+#  - {name: by-container, match: {container: 3f2a9c81d0e4}}  # id, 12 characters or more
+#  - {name: only-logs, logs: ["/var/log/nginx/access.log"]}
 
 logs:
   start_at: beginning          # beginning or end; for files never seen before
   format: auto                 # auto, json, logfmt, plain, cri, docker
-  multiline: auto              # auto or none
   correlate: true              # put trace and correlation ids on records
 
 redact:

@@ -57,7 +57,9 @@ def read(path: Path | str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigError([f"{path}: not UTF-8 text"]) from None
+        raise ConfigError(
+            [f"{path}: not UTF-8 text"], "save it as UTF-8, in an editor or by: iconv -t utf-8"
+        ) from None
 
 
 def parse(text: str, where: str = "configuration") -> Config:

@@ -125,3 +125,18 @@ def test_watch_shows_it_again_until_it_is_interrupted(shop: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
     process.stdout.close()
+
+
+def test_watched_as_json_it_is_one_document_a_line(shop: Path) -> None:
+    process = subprocess.Popen(
+        [*TICKBIRD, "health", "--watch", "--format", "json"],
+        env=environment(shop),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(2)]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    process.stdout.close()
+    assert [json.loads(line)["schema"] for line in lines] == [1, 1]

@@ -132,10 +132,23 @@ def keys_in(data: object, path: str = "") -> set[str]:
     }
 
 
-def test_the_example_is_valid_and_holds_every_key() -> None:
+WHOLE_EXAMPLE = re.sub(r"^#(?! \S)", "", describe.EXAMPLE, flags=re.MULTILINE)
+"""The example with its settings taken out of their comments, as its first lines say."""
+
+
+def test_the_example_as_it_is_watches_what_there_is_and_needs_nothing() -> None:
     read = config.parse(describe.EXAMPLE)
-    assert len(read.targets) == 7
-    assert keys_of(Config) <= keys_in(document.raw(describe.EXAMPLE, "example"))
+    assert (read.collector, read.targets, read.warnings) == (None, (), ())
+    assert read.state_dir == config.default().state_dir
+    assert read.api == config.default().api
+
+
+def test_the_example_holds_every_key_that_has_an_effect() -> None:
+    read = config.parse(WHOLE_EXAMPLE)
+    assert (len(read.targets), read.warnings) == (7, ())
+    shown = keys_in(document.raw(WHOLE_EXAMPLE, "example"))
+    assert keys_of(Config) - config.NOT_YET.keys() <= shown
+    assert not config.NOT_YET.keys() & shown
 
 
 def test_the_schema_is_closed_and_has_every_key() -> None:
@@ -186,6 +199,7 @@ def fits(value: object, node: dict, root: dict) -> bool:
 def test_the_schema_takes_the_example_and_refuses_what_the_loader_refuses() -> None:
     schema = describe.schema()
     assert fits(yaml.safe_load(describe.EXAMPLE), schema, schema)
+    assert fits(yaml.safe_load(WHOLE_EXAMPLE), schema, schema)
     for wrong in (
         "colector: {}",
         "logs: {format: jsn}",
@@ -235,6 +249,32 @@ def test_check_shows_no_key_of_an_address(tickbird, tmp_path: Path, monkeypatch)
 def test_check_warns_of_what_has_no_effect(tickbird, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("logs: {multiline: auto}")
     assert "logs.multiline has no effect" in tickbird("check", str(tmp_path / "a.yaml"))[1]
+    (tmp_path / "a.yaml").write_text("targets: [{match: {pid: 1}, loop: {method: estimated}}]")
+    said = tickbird("check", str(tmp_path / "a.yaml"))[1]
+    assert "targets[0].loop.method: estimated has no effect" in said
+
+
+def test_check_warns_of_named_files_that_are_not_here(tickbird, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    (tmp_path / "a.yaml").write_text(
+        f"collector: {{endpoint: 'https://h', tls: {{ca: {tmp_path}/ca.pem,"
+        f" cert: {tmp_path}/no.pem, key: {tmp_path}/ca.pem}}}}\n"
+        f"api: {{token_file: {tmp_path}/none/token}}\n"
+    )
+    code, out = tickbird("check", str(tmp_path / "a.yaml"))
+    warned = [line.strip() for line in out.splitlines() if "warning:" in line]
+    assert code == 0
+    assert warned == [
+        f"warning: collector.tls.cert: {tmp_path}/no.pem does not exist here",
+        f"warning: api.token_file (its folder): {tmp_path}/none does not exist here",
+    ]
+
+
+def test_a_file_in_another_encoding_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"instance: caf\xe9\n")
+    with pytest.raises(ConfigError, match="not UTF-8") as refused:
+        config.load(tmp_path / "a.yaml")
+    assert "UTF-8" in (refused.value.remedy or "")
 
 
 def test_the_printed_example_passes_the_check(tickbird, tmp_path: Path) -> None:
