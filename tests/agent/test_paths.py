@@ -3,7 +3,8 @@ import stat
 
 import pytest
 
-from tickbird.errors import CannotCreate
+from tickbird import config
+from tickbird.errors import CannotCreate, UsageError
 from tickbird.paths import private_folder, runtime_home, state_home
 
 
@@ -45,6 +46,32 @@ def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
         runtime_home()
 
 
-def test_a_place_that_is_no_absolute_path_is_not_taken(monkeypatch):
-    monkeypatch.setenv("TICKBIRD_STATE_DIR", "relative")
-    assert state_home().is_absolute()
+@pytest.mark.parametrize(
+    ("variable", "home"),
+    [("TICKBIRD_STATE_DIR", state_home), ("TICKBIRD_RUNTIME_DIR", runtime_home)],
+)
+def test_a_place_that_is_no_absolute_path_is_refused_by_the_variables_name(
+    monkeypatch, variable, home
+):
+    monkeypatch.setenv(variable, "relative")
+    with pytest.raises(UsageError, match=f"{variable} must be an absolute path"):
+        home()
+    monkeypatch.setenv(variable, "")
+    assert home().is_absolute()
+
+
+def test_a_file_that_names_the_state_folder_goes_before_the_variable(monkeypatch):
+    monkeypatch.setenv("TICKBIRD_STATE_DIR", "/from/variable")
+    assert str(config.parse("").state_dir) == "/from/variable"
+    assert str(config.parse("state_dir: /from/file").state_dir) == "/from/file"
+
+
+def test_a_runtime_folder_that_cannot_be_made_names_its_own_variable(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TICKBIRD_RUNTIME_DIR", str(tmp_path / "file" / "run"))
+    with pytest.raises(CannotCreate) as refused:
+        runtime_home()
+    assert "TICKBIRD_RUNTIME_DIR" in (refused.value.remedy or "")
+    with pytest.raises(CannotCreate) as refused:
+        private_folder(tmp_path / "file" / "state")
+    assert "TICKBIRD_STATE_DIR" in (refused.value.remedy or "")

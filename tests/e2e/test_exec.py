@@ -259,6 +259,7 @@ def test_a_command_that_is_not_there_is_127_and_one_line(place: Place) -> None:
     assert run.returncode == 127
     assert "no-such-program-here: command not found" in said
     assert "Traceback" not in said
+    assert list((place.folder / "state").iterdir()) == [], "nothing ran, so nothing is kept"
 
 
 @pytest.mark.parametrize("words", [[], ["--"], ["--nmae", "x", "--", "true"], ["--name"]])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from ..errors import TickbirdError, Unreachable, UsageError
+from ..errors import CannotCreate, Unreachable, UsageError
 from ..net import answers
 from ..paths import runtime_home
 
@@ -134,7 +134,7 @@ def agents() -> list[Client]:
     """Every agent of this user that answers on its socket; a socket left behind is passed over."""
     try:
         sockets = sorted(runtime_home().glob("*.sock"))
-    except TickbirdError:
+    except CannotCreate:
         return []
     return [Client.of_socket(path) for path in sockets if answers(path)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -43,6 +44,7 @@ _DRAIN = 10.0
 _SPOOL_SIZE = 1024**3
 _MOST_OF_A_NAME = 100
 _INTAKE_PORT = 8426
+_LOCK = "exec.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,11 @@ def run(options: Options, say: Callable[[str], None]) -> int:
         stall=_stall(base, name),
     )
     child = Child(options.command, env, place.spool, (1, 2), mask=set(map(signal.Signals, mask)))
-    child.start()
+    try:
+        child.start()
+    except TickbirdError:
+        _leave(place)
+        raise
     sidecar = _start_agent(options, place, child.pid, link, say) if place.spool else None
     try:
         code = _follow(child, sidecar, say)
@@ -194,10 +200,22 @@ def _place(base: Config | None, name: str, say: Callable[[str], None]) -> Place:
     return Place(name, home / instance, None)
 
 
+def _leave(place: Place) -> None:
+    """Nothing ran: no folder stays, unless an earlier run has left something in it."""
+    if place.spool is None:
+        return
+    with contextlib.suppress(OSError):
+        place.spool.folder.rmdir()
+        place.spool.folder.parent.rmdir()
+        if os.listdir(place.folder) == [_LOCK]:  # noqa: PTH208 - names only
+            (place.folder / _LOCK).unlink()
+            place.folder.rmdir()
+
+
 def _claim(folder: Path) -> bool:
     """Whether the folder is ours now. The lock ends with this process, so the file stays open."""
     try:
-        lock = os.open(folder / "exec.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(folder / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CannotCreate(f"cannot write in {folder}: {error.strerror}") from error
     try:
