@@ -24,14 +24,14 @@ SOURCE_UP = Instrument(
     "tickbird.agent.source.up",
     Kind.GAUGE,
     "1",
-    "1 when the source's last read succeeded, 0 when it failed.",
+    "1 when the source's last read succeeded, 0 when it failed, wholly or in part.",
     ("tickbird.target", "tickbird.source"),
 )
 SOURCE_ERRORS = Instrument(
     "tickbird.agent.source.errors",
     Kind.COUNTER,
     "{error}",
-    "Reads of a source that failed.",
+    "Reads of a source that failed, wholly or in part.",
     ("tickbird.target", "tickbird.source"),
 )
 MISSED_TICKS = Instrument(

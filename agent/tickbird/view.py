@@ -13,6 +13,7 @@ from .health.subject import Limits
 from .model import Sample
 from .sinks.prometheus import Exposition
 from .store import Store
+from .watch import Watch
 
 if TYPE_CHECKING:
     from .parts import Parts
@@ -42,18 +43,19 @@ class View:
     def problems(self) -> list[str]:
         """One line for each thing that is wrong now, with what to do about it. That a loop cannot
         be traced is none: another way may measure it, else it is a finding with that reason."""
+        found = [
+            f"{watch.target.name}: {name}: {problem}"
+            for watch in self._parts.watches.watched()
+            for name, problem in _problems_of(watch).items()
+            if name != "looptrace"
+        ]
+        return [*found, *self._own_problems()]
+
+    def _own_problems(self) -> list[str]:
+        """Those that are not of one source of one target."""
         parts = self._parts
         found = [*parts.finder.problems, *parts.logs.problems, *parts.state.problems]
-        for watch in parts.watches.watched():
-            found += [
-                f"{watch.target.name}: {name}: {state.problem}"
-                for name, state in watch.states.items()
-                if state.problem and name != "looptrace"
-            ]
-        for lane in parts.all_lanes():
-            if problem := lane.status.problem:
-                found.append(problem)
-        return found
+        return found + [lane.status.problem for lane in parts.all_lanes() if lane.status.problem]
 
     def status(self) -> dict[str, Any]:
         """What runs, from where each metric comes, and how delivery does."""
@@ -96,14 +98,12 @@ class View:
             totals=parts.ledger.totals,
             now=now,
             limits={w.target.name: _limits(w.context.spec) for w in watched},
-            loop_reasons={
-                w.target.key: state.problem
-                for w in watched
-                if (state := w.states.get("looptrace")) and state.problem
-            },
+            problems_of={w.target.key: _problems_of(w) for w in watched},
             agent=self._use(),
-            problems=self.problems(),
+            problems=self._own_problems(),
             target=target,
+            automatic=not parts.config.targets,
+            launched=parts.inherited.probe_token is not None,
         )
 
     def _use(self) -> AgentUse:
@@ -158,6 +158,10 @@ def _limits(spec: TargetConfig | None) -> Limits:
         errors_fail=max(errors, Limits().errors_fail),
         latency=slo.latency,
     )
+
+
+def _problems_of(watch: Watch) -> dict[str, str]:
+    return {name: state.problem for name, state in watch.states.items() if state.problem}
 
 
 def _sources(watch: Any) -> list[Sample]:

@@ -117,7 +117,9 @@ class Watch:
                 self._open(state)
             else:
                 self._deliver(state.kind, list(state.source.read()))
-                state.problem = "; ".join(state.source.problems) or None
+                state.problem = None
+                if problem := "; ".join(state.source.problems):
+                    state.fail(problem)
         except TargetGone:
             self.gone = True
         except NoData:

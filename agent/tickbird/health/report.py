@@ -33,22 +33,29 @@ def build(
     totals: Callable[[str], Totals | None],
     now: float | None = None,
     limits: Mapping[str, Limits] | None = None,
-    loop_reasons: Mapping[str, str] | None = None,
+    problems_of: Mapping[str, Mapping[str, str]] | None = None,
     agent: AgentUse | None = None,
     problems: Sequence[str] = (),
     target: str | None = None,
+    automatic: bool = False,
+    launched: bool = False,
 ) -> Document:
     """The document; with ``target`` (name, key or pid) only of the targets that match it.
 
     ``totals`` gives the log ledger of a target key, ``limits`` are by target name, and
-    ``loop_reasons`` say by target key why a loop is not measured. ``problems`` are what the agent
-    cannot do, one line each. ``now`` is in Unix seconds; without it, the time of the views.
+    ``problems_of`` say by target key and source what cannot be read of a target. ``problems`` are
+    what the agent cannot do, one line each. ``now`` is in Unix seconds; without it, the time of the
+    views. ``automatic``: the targets were found, not asked for; ``launched``: exec started them.
     """
     wanted = [view for view in views if _matches(view, target)]
     manned = {view.target.name for view in views if view.target.ordinal is not None}
     entries = [
         _entry(
-            _subject(view, totals, manned, loop_reasons or {}),
+            replace(
+                _subject(view, totals, manned, (problems_of or {}).get(view.target.key, {})),
+                automatic=automatic,
+                launched=launched,
+            ),
             (limits or {}).get(view.target.name, Limits()),
         )
         for view in wanted
@@ -116,7 +123,7 @@ def _subject(
     view: TargetView,
     totals: Callable[[str], Totals | None],
     manned: Container[str],
-    reasons: Mapping[str, str],
+    problems: Mapping[str, str],
 ) -> Subject:
     key = view.target.key
     logs = totals(key)
@@ -126,7 +133,7 @@ def _subject(
         http_of(view),
         logs if logs is not None and logs.read else None,
         has_workers=view.target.ordinal is None and view.target.name in manned,
-        loop_reason=reasons.get(key),
+        problems=problems,
     )
 
 
@@ -150,6 +157,7 @@ def _entry(subject: Subject, limits: Limits) -> Document:
         "runtime": subject.runtime,
         "runtime_version": view.runtime.version if view.runtime else None,
         "started_at": target.identity.started_at if target.identity else None,
+        "watched_since": view.watched_since,
         "ended_at": view.ended_at,
         "restarts": len(view.restarts),
         "service_instance_id": target.attributes.get("service.instance.id"),

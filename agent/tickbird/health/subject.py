@@ -89,8 +89,12 @@ class Subject:
     http: Http | None
     logs: Totals | None
     has_workers: bool = False
-    loop_reason: str | None = None
-    """Why the loop is not measured, where the agent knows."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """By source, what the last read of it failed of."""
+    automatic: bool = False
+    """Nobody asked for this target by name: it was found because it was there."""
+    launched: bool = False
+    """It was started with a probe in it, by exec."""
 
     @property
     def name(self) -> str:

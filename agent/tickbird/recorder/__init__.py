@@ -52,7 +52,7 @@ class Recorder:
             self._opened = now
         track = self._tracks.get(target.key)
         if track is None:
-            track = self._tracks[target.key] = Track(target, self._opened)
+            track = self._tracks[target.key] = Track(target, self._opened, now)
         return track
 
     def record_log(self, target_key: str, record: LogRecord) -> None:

@@ -45,6 +45,8 @@ _GAUGES = {
     "process.unix.file_descriptor.limit": "fd_limit",
     "container.memory.limit": "memory_limit",
     "v8js.memory.heap.used": "heap_used",
+    "httpcheck.error": "check_error",
+    "httpcheck.duration": "check_seconds",
 }
 """Instruments whose last value is kept, and the name it is kept under."""
 
@@ -65,20 +67,24 @@ class TargetView:
     stalls: tuple[Stall, ...] = ()
     errors: tuple[LogRecord, ...] = ()
     last: dict[str, float] = field(default_factory=dict)
-    """rss, fds, fd_limit, memory_limit, heap_used: the latest values that are known."""
+    """rss, fds, fd_limit, memory_limit, heap_used, check_error, check_class (5: 5xx) and
+    check_seconds: the latest values that are known."""
     method: str | None = None
     http_source: str | None = None
     runtime: RuntimeInfo | None = None
     ended_at: float | None = None
     restarts: tuple[float, ...] = ()
     """When another process was seen to have taken its place."""
+    watched_since: float = 0.0
+    """When the recorder first heard of it; the agent may be younger than the process."""
 
 
 class Track:
     """All that is kept of one target, over restarts of its process."""
 
-    def __init__(self, target: Target, opened: float) -> None:
+    def __init__(self, target: Target, opened: float, now: float) -> None:
         self.target = target
+        self._watched_since = now
         self.windows: deque[Window] = deque()
         self.errors: deque[LogRecord] = deque(maxlen=MAX_ERRORS)
         self.ended_at: float | None = None
@@ -143,6 +149,8 @@ class Track:
             self._last[kept] = float(sample.value)
             if kept in ("rss", "fds", "heap_used"):
                 setattr(self._window(now), kept, float(sample.value))
+        elif name == "httpcheck.status" and sample.value:
+            self._last["check_class"] = float(sample.labels[0][0])
 
     def _cpu(self, mode: tuple[str, ...], total: float, now: float) -> None:
         """CPU time comes as one sample per mode; the modes of one tick share its ``now``."""
@@ -245,6 +253,7 @@ class Track:
             self._runtime,
             self.ended_at,
             tuple(at for at in self._restarts if at >= since),
+            self._watched_since,
         )
 
     def _stalls_of(self, since: float, now: float) -> tuple[Stall, ...]:

@@ -24,7 +24,8 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:  # noqa: ARG001 -
     if view.ended_at is not None:
         ago = words.seconds(max(0.0, view.now - view.ended_at))
         title = f"{subject.name}: pid {view.target.pid} ended {ago} ago and has not come back"
-        status = Status.FAIL
+        # What was only found because it ran may have been ended by those who started it.
+        status = Status.WARN if subject.automatic else Status.FAIL
     elif len(view.restarts) >= CRASH_LOOP:
         title = f"{subject.name}: restarted {words.count(len(view.restarts), 'time')}"
         status = Status.WARN
@@ -37,8 +38,8 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:  # noqa: ARG001 -
         title,
         subject.name,
         evidence,
-        "Read its last log lines and what its supervisor says of the exit code (137: killed, "
-        "often for memory).",
+        "Read its last log lines, and ask what supervises it (systemd, the container engine) how "
+        "it ended.",
         runbook("TargetDown"),
     )
 
