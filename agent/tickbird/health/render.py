@@ -15,6 +15,8 @@ Paint = Callable[[str, str], str]
 """Takes a text and a style (ok, warn, fail, unknown, dim, bold) and returns the text to show."""
 
 WIDTH = 80
+JUST_STARTED = 5.0
+"""Seconds of a process's life that may be missed and it still counts as watched from its start."""
 _ORDER = ("fail", "warn", "unknown", "ok")
 
 
@@ -30,7 +32,7 @@ def as_text(document: Document, paint: Paint = plain) -> str:
     """At most 80 columns, colours by ``paint``; ends with a newline."""
     lines = []
     for entry in flat(document):
-        lines += _entry_text(entry, paint)
+        lines += _entry_text(entry, document["generated_at"], paint)
         lines.append("")
     if not document["targets"]:
         lines += [paint("no target is watched", "unknown"), ""]
@@ -47,19 +49,29 @@ def flat(document: Document) -> Iterable[Document]:
         yield from entry["workers"]
 
 
-def _entry_text(entry: Document, paint: Paint) -> list[str]:
+def _entry_text(entry: Document, until: float, paint: Paint) -> list[str]:
     pid = f"pid {entry['pid']}" if entry["pid"] else "no process"
-    lines = [
-        paint(words.printable(entry["key"]), "bold") + paint(f"  {entry['runtime']}, {pid}", "dim")
-    ]
+    about = f"  {entry['runtime']}, {pid}{_watched(entry, until)}"
+    lines = [paint(words.printable(entry["key"]), "bold") + paint(about, "dim")]
     lines += [f"  {label:<7}{value}" for label, value in facts(entry)]
     for finding in _grave(entry["findings"]):
         lines += _finding_text(finding, paint)
-    passed = [f["check"] for f in entry["findings"] if f["status"] == "ok"]
-    if passed:
-        listed = textwrap.wrap("ok: " + ", ".join(passed), WIDTH - 4, break_on_hyphens=False)
+    if passed := _passed(entry):
+        listed = textwrap.wrap("ok: " + passed, WIDTH - 4, break_on_hyphens=False)
         lines += [paint(f"  {'  ' if i else ''}{line}", "dim") for i, line in enumerate(listed)]
     return lines
+
+
+def _passed(entry: Document) -> str:
+    return ", ".join(f["check"] for f in entry["findings"] if f["status"] == "ok")
+
+
+def _watched(entry: Document, until: float) -> str:
+    """For how long; only where that is shorter than the process has lived."""
+    since, started = entry["watched_since"], entry["started_at"]
+    if entry["ended_at"] or (started is not None and since - started < JUST_STARTED):
+        return ""
+    return f", watched for {words.seconds(max(0.0, until - since))}"
 
 
 def facts(entry: Document) -> list[tuple[str, str]]:
@@ -133,6 +145,8 @@ def _finding_text(finding: Document, paint: Paint) -> list[str]:
         advice = textwrap.wrap(finding["advice"], WIDTH - 12, break_on_hyphens=False)
         found.append(paint(f"{'':10}→ {advice[0]}", "dim"))
         found += [paint(f"{'':12}{line}", "dim") for line in advice[1:]]
+    if finding["runbook"]:
+        found.append(paint(f"{'':12}more in {finding['runbook']}", "dim"))
     return found
 
 
@@ -155,7 +169,8 @@ def as_markdown(document: Document) -> str:
         pid = entry["pid"] or "none"
         lines += [f"## {_md(entry['key'])}", "", f"- runtime: {entry['runtime']}, pid: {pid}"]
         lines += [f"- {label}: {_md(value)}" for label, value in facts(entry)]
-        lines += [""] + [_finding_md(finding) for finding in _grave(entry["findings"])] + [""]
+        lines += [""] + [_finding_md(finding) for finding in _grave(entry["findings"])]
+        lines += [f"- ok: {_md(_passed(entry))}", ""] if _passed(entry) else [""]
     lines += [_finding_md(finding) for finding in _grave(document["findings"])]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -196,6 +211,8 @@ def as_html(document: Document) -> str:
         body += [f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in facts(entry)]
         body.append("</dl>")
         body += [_finding_html(finding) for finding in _grave(entry["findings"])]
+        if passed := _passed(entry):
+            body.append(f'<p class="dim">ok: {html.escape(passed)}</p>')
     body += [_finding_html(finding) for finding in _grave(document["findings"])]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

@@ -11,7 +11,7 @@ from ..ledger import Totals
 from ..model import Finding, LogRecord, Stall, Status
 from ..recorder import TargetView
 from .checks import AgentCheck, AgentUse, Check, checks
-from .subject import Http, Limits, Loop, Requests, Subject, http_of, loop_of
+from .subject import Http, Limits, Loop, Requests, Subject, cpu_of, http_of, loop_of
 
 SCHEMA = 1
 """Rises when a key changes its meaning or leaves; new keys may come at any time."""
@@ -162,7 +162,7 @@ def _entry(subject: Subject, limits: Limits) -> Document:
         "restarts": len(view.restarts),
         "service_instance_id": target.attributes.get("service.instance.id"),
         "workers": [],
-        "cpu": {"utilization": _mean([w.cpu for w in view.windows if w.cpu is not None])},
+        "cpu": {"utilization": cpu_of(view)},
         "memory": {
             "rss_bytes": _whole(view.last.get("rss")),
             "limit_bytes": _whole(view.last.get("memory_limit")),
@@ -281,10 +281,6 @@ def _finding(finding: Finding) -> Document:
         "advice": finding.advice or None,
         "runbook": finding.runbook or None,
     }
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def _whole(value: float | None) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from ..histogram import merge, quantile
 from ..ledger import Totals
@@ -129,6 +130,20 @@ def loop_of(view: TargetView) -> Loop | None:
         max=max(longest, default=None),
         utilization=_utilization(slices),
     )
+
+
+RECENT = 60
+"""Seconds of CPU use that are looked at: what was long ago is not what it uses."""
+
+
+def cpu_of(view: TargetView) -> float | None:
+    """Cores used, median of the last minute; None when nothing was measured."""
+    recent = recent_cpu(view)
+    return median(recent) if recent else None
+
+
+def recent_cpu(view: TargetView) -> Sequence[float]:
+    return [window.cpu for window in view.windows if window.cpu is not None][-RECENT:]
 
 
 def _utilization(slices: Sequence[LoopSlice]) -> float | None:

@@ -43,7 +43,7 @@ def clock(at: float) -> str:
 
 
 def route(method: str, path: str | None) -> str:
-    return printable(f"{method} {path}" if path else f"{method} (no route)")
+    return printable(f"{method} {path}" if path else f"{method} (the framework gave no route)")
 
 
 def printable(text: str) -> str:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from statistics import median
-
 from ...model import Finding, Status
 from .. import words
-from ..subject import LOOP_RUNTIMES, Limits, Subject
+from ..subject import LOOP_RUNTIMES, Limits, Subject, cpu_of, recent_cpu
 from . import Check, runbook
 
-LOOK_BACK = 60
 LEAST = 10
-"""Seconds of data judged at most and at least."""
+"""Seconds of data without which nothing is said."""
 
 
 def judge(subject: Subject, limits: Limits) -> Finding | None:
-    recent = [w.cpu for w in subject.view.windows if w.cpu is not None][-LOOK_BACK:]
-    if len(recent) < LEAST:
+    seconds, used = len(recent_cpu(subject.view)), cpu_of(subject.view)
+    if used is None or seconds < LEAST:
         return None
-    used = median(recent)
     high = used >= limits.cpu
     loop = subject.runtime in LOOP_RUNTIMES
     ceiling = " An event loop can use one core." if loop else ""
@@ -27,7 +23,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
         Status.WARN if high else Status.OK,
         f"{subject.name}: uses {words.share(used)} of a core",
         subject.name,
-        {"utilization": used, "seconds": len(recent)},
+        {"utilization": used, "seconds": seconds},
         f"Profile it to see where the time goes; then add workers or instances.{ceiling}"
         if high
         else "",

@@ -27,6 +27,9 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
     reasons = {id(route): _reason(route, judged, limits) for route in judged}
     slow = [route for route in judged if reasons[id(route)]]
     if not slow:
+        worst = max(judged, key=_p99)
+        if _hides_slow_ones(judged, limits):
+            return _not_told_apart(subject, worst)
         return Finding("http_slow", Status.OK, f"{subject.name}: no slow route", subject.name)
     slow.sort(key=_p99, reverse=True)
     worst = slow[0]
@@ -40,6 +43,26 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
         {"routes": [_evidence(route) for route in slow[:10]]},
         "Open the trace of one slow request of this route: a slow dependency shows as a long "
         "child span, the route's own work as a gap.",
+        runbook("HttpLatencyHigh"),
+    )
+
+
+def _hides_slow_ones(judged: Sequence[Requests], limits: Limits) -> bool:
+    unnamed = not any(route.route for route in judged)
+    return unnamed and max(map(_p99, judged)) >= limits.slow * limits.slow_ratio
+
+
+def _not_told_apart(subject: Subject, worst: Requests) -> Finding:
+    """Some request is slow, and which cannot be said: slow ones hide among fast ones."""
+    return Finding(
+        "http_slow",
+        Status.UNKNOWN,
+        f"{subject.name}: requests cannot be told apart by route: p99 "
+        f"{words.seconds(_p99(worst))} over all of them",
+        subject.name,
+        {"routes": [_evidence(worst)]},
+        "The framework gives no name to its routes. Set the target's slo.latency to say what is "
+        "too slow for all requests together, or let an OpenTelemetry SDK name the routes.",
         runbook("HttpLatencyHigh"),
     )
 

@@ -1,4 +1,7 @@
-"""Memory that grows without end, by the slope that half of all pairs of points agree on."""
+"""Memory that grows without end, by the slope that half of all pairs of points agree on.
+
+Nothing is said before a process is 5 s old and was then looked at for 15 s.
+"""
 
 from __future__ import annotations
 
