@@ -156,6 +156,12 @@ class Meter:
             ]
         return samples
 
+    def silence(self, seconds: float) -> list[Sample]:
+        """The delay of a loop that has ended no iteration for so long: that one has lasted at
+        least as long. It is counted when it ends."""
+        loop = _LOOPS["nodejs" if self._runtime == "node" else "asyncio"]
+        return [Sample(gauge, seconds, (self._method or "",)) for gauge in loop.delay.values()]
+
     def _stall(self, stall: Stall) -> list[Sample]:
         cause = stall.cause or "unknown"
         self._stalls[cause] = self._stalls.get(cause, 0) + 1

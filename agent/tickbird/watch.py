@@ -10,7 +10,7 @@ from .clock import Ticker
 from .errors import NoData, SourceError, TargetGone
 from .meters import LOOP_METRICS, Meter
 from .model import LOOP_METHODS, Item, LoopWindow, RuntimeInfo, Sample, Stall, Target
-from .recorder.track import METHOD_HELD
+from .recorder.track import METHOD_HELD, SILENCE
 from .sources import Context, Source, SourceType
 
 _OF_LOOP = (LoopWindow, Stall)
@@ -61,6 +61,8 @@ class Watch:
     states: dict[str, SourceState] = field(default_factory=dict)
     loop_method: str | None = None
     _loop_seen: float = 0.0
+    _loop_end: float | None = None
+    _looks: int = 0
     _closed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -140,7 +142,25 @@ class Watch:
                 return
             items = self._of_best_loop(items)
             samples = [sample for item in items for sample in self.meter.observe(item)]
+            samples += self._silence(kind.name, items)
             self.deliver(self.target, kind, items, samples)
+
+    def _silence(self, kind: str, items: list[Item]) -> list[Sample]:
+        """What a probe cannot say while its loop hangs. Two looks at the process must have passed
+        since its last word, so that a suspended agent accuses nobody."""
+        if kind == "process":
+            self._looks += 1
+        if kind != "probe":
+            return []
+        for item in items:
+            if isinstance(item, LoopWindow):
+                self._loop_end, self._looks = item.start + item.duration, 0
+            elif isinstance(item, RuntimeInfo) and item.runtime == "python":
+                self._loop_end = None  # its loop has stopped
+        if self._loop_end is None or self._looks < 2 or self.loop_method != "probe":
+            return []
+        silent = self.context.clock.time() - self._loop_end
+        return self.meter.silence(silent) if silent > SILENCE else []
 
     def _of_best_loop(self, items: list[Item]) -> list[Item]:
         """Without the loop data of methods that a better one makes superfluous."""

@@ -94,6 +94,31 @@ def test_a_better_method_takes_the_loop_over_and_what_the_other_said_ends():
     assert ("nodejs.eventloop.utilization", ()) not in ended
 
 
+def test_while_a_probe_is_silent_the_delay_grows_with_the_silence():
+    place = Place("process", "probe")
+    began = window("probe", 0.3)
+    began.start = place.clock.time() - 1
+    place.say("probe", began)
+    grown = []
+    for _ in range(5):
+        place.clock.advance(1)
+        place.say("process", Sample(VALUE, 1))
+        place.say("probe")
+        grown.append(place.values()["nodejs.eventloop.delay.p99", ("probe",)])
+    assert grown == pytest.approx([0.3, 0.3, 3.0, 4.0, 5.0], rel=0.1)
+
+
+def test_an_agent_that_was_suspended_takes_its_own_silence_for_no_delay():
+    place = Place("process", "probe")
+    began = window("probe", 0.3)
+    began.start = place.clock.time() - 1
+    place.say("probe", began)
+    place.clock.advance(100)
+    place.say("process", Sample(VALUE, 1))
+    place.say("probe")
+    assert place.values()["nodejs.eventloop.delay.max", ("probe",)] == 0.3
+
+
 def test_iterations_that_one_method_counted_are_not_counted_by_the_next():
     place = Place("looptrace", "probe")
     place.say("probe", window("probe", 0.3))
