@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -22,7 +23,7 @@ from ..paths import state_home
 from ..sinks.console import line
 from . import client
 from .ending import unwinding
-from .output import coloured, note, say, say_json
+from .output import coloured, note, say, say_json, typed
 
 LOOK_EVERY = 5.0
 SETTLE_SECONDS = 15.0
@@ -82,7 +83,7 @@ def demo(
         say()
         say(as_text(report, coloured))
         _show_proof(claims, folder)
-        _what_next(stack)
+        _what_next(stack, services[-1].name)
     return 0 if all(claim.holds for claim in claims) else PROVEN_WRONG
 
 
@@ -171,13 +172,31 @@ def _show_proof(claims: list[Claim], folder: Path) -> None:
     say(f"{held} of {len(claims)} hold; the services' own notes: {folder}")
 
 
-def _what_next(stack: bool) -> None:
+def _what_next(stack: bool, service: str) -> None:
     say()
+    command = typed()
     if stack:
-        say("In the backends now: metrics in Prometheus, log lines in Loki, traces in Jaeger.")
+        _where_to_look(service)
     else:
-        say("Add --stack (after `tickbird stack up --native`) to find it all in real backends.")
-    say("Beside a service of yours:  tickbird exec -- node server.js    or    tickbird attach PID")
+        say(f"In real backends too:       {command} stack up --native, then {command} demo --stack")
+    say(f"Beside a service of yours:  {command} exec -- node server.js, or {command} attach PID")
+
+
+def _where_to_look(service: str) -> None:
+    """What to open or paste to find the run again."""
+    from ..stack.site import current  # noqa: PLC0415 - only with --stack
+
+    backends = current()
+    if backends is None:
+        return
+    say("In the backends now, for example:")
+    seen = f'http_server_request_duration_seconds_count{{job="demo/{service}"}}'
+    query = quote(f"last_over_time({seen}[1h])", safe="")
+    say(f"  metrics  {backends.prometheus}/api/v1/query?query={query}")
+    say(f"  traces   {backends.jaeger}/api/traces?service={service}&limit=5")
+    say(f"  logs     curl -G {backends.loki}/loki/api/v1/query_range --data-urlencode \\")
+    lines = f'{{service_name="{service}"}} | trace_id != ""'
+    say(f"             'query={lines}'")
 
 
 COMMANDS = {"demo": demo}

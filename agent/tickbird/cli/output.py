@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import CannotCreate, ConfigError, TickbirdError
@@ -33,6 +35,16 @@ def note(text: str) -> None:
     them, so one that nobody can read is let go."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def typed() -> str:
+    """How this command was called, and so what a person can type again: ``tickbird`` when that is
+    what PATH finds, else the path to it or ``python -m tickbird``."""
+    program = sys.argv[0]
+    if Path(program).name != "tickbird":
+        return "python -m tickbird"
+    found = shutil.which("tickbird")
+    return "tickbird" if found and Path(found).absolute() == Path(program).absolute() else program
 
 
 def say_json(document: Any) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from running import TICKBIRD, environment, tickbird
+from tickbird.cli.output import typed
 
 pytestmark = pytest.mark.e2e
 
@@ -85,3 +86,23 @@ def test_a_stack_that_never_was_is_told(runtime: Path, tmp_path: Path) -> None:
             check=False,
         )
         assert (done.returncode, "there is no stack 'nope'" in done.stderr) == (2, True)
+
+
+def test_a_hint_names_the_command_as_it_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    for called, path, expected in (
+        (".venv/bin/tickbird", "/nowhere", ".venv/bin/tickbird"),
+        ("/x/tickbird/__main__.py", "/nowhere", "python -m tickbird"),
+    ):
+        monkeypatch.setattr(sys, "argv", [called, "demo"])
+        monkeypatch.setenv("PATH", path)
+        assert typed() == expected
+
+
+def test_a_command_that_path_finds_is_named_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "tickbird"
+    program.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert typed() == "tickbird"
