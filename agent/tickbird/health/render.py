@@ -17,6 +17,7 @@ Paint = Callable[[str, str], str]
 WIDTH = 80
 JUST_STARTED = 5.0
 """Seconds of a process's life that may be missed and it still counts as watched from its start."""
+_COUNTED_BY_KIT = frozenset({"python", "asyncio", "uvloop"})
 _ORDER = ("fail", "warn", "unknown", "ok")
 
 
@@ -81,6 +82,8 @@ def facts(entry: Document) -> list[tuple[str, str]]:
         found.append(("loop", _loop(loop)))
     if (http := entry["http"]) is not None:
         found.append(("http", _http(http)))
+    elif entry["runtime"] in _COUNTED_BY_KIT and not entry["workers"]:
+        found.append(("http", "not counted: a Python service does that with tickbird.kit"))
     if (logs := entry["logs"]) is not None:
         found.append(("logs", _logs(logs)))
     return found

@@ -189,6 +189,16 @@ class TestRenderings:
         assert "GET /a fails 10 % of the time (10 of 100 requests)" in " ".join(text.split())
         assert "→" in text
 
+    def test_a_python_service_whose_requests_nobody_counts_says_what_would(self) -> None:
+        for runtime, told in (("asyncio", True), ("node", False)):
+            history = History(target(runtime=runtime))
+            history.second(Sample(RSS, 90e6))
+            assert ("tickbird.kit" in render.as_text(document(history))) is told
+        history = History(target(runtime="asyncio"))
+        history.requests("/a", [0.01])
+        history.serve()
+        assert "tickbird.kit" not in render.as_text(document(history))
+
     def test_the_gravest_stands_first_and_ok_is_one_line(self, busy: History) -> None:
         text = render.as_text(document(busy))
         assert text.index("FAIL") < text.index("WARN") < text.index("ok: ")
