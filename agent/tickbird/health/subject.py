@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean
 
 from ..histogram import merge, quantile
 from ..ledger import Totals
@@ -137,9 +137,10 @@ RECENT = 60
 
 
 def cpu_of(view: TargetView) -> float | None:
-    """Cores used, median of the last minute; None when nothing was measured."""
+    """Cores used, mean of the last minute; None when nothing was measured. A median would be 0 for a
+    process that uses less than a clock tick in most seconds."""
     recent = recent_cpu(view)
-    return median(recent) if recent else None
+    return fmean(recent) if recent else None
 
 
 def recent_cpu(view: TargetView) -> Sequence[float]:
