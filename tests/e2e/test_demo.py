@@ -70,7 +70,7 @@ def test_without_node_the_python_service_is_shown_alone(tmp_path):
     folder.mkdir()
     for name in ("sh", "env"):
         (folder / name).symlink_to(shutil.which(name))
-    done = demo(tmp_path, "--json", "--seed", "1", seconds=12, environ={"PATH": str(folder)})
+    done = demo(tmp_path, "--json", "--seed", "1", seconds=20, environ={"PATH": str(folder)})
     document = json.loads(done.stdout)
     assert [entry["name"] for entry in document["targets"]] == ["demo-python"]
     assert "Node.js is not installed" in done.stderr

@@ -137,8 +137,8 @@ RECENT = 60
 
 
 def cpu_of(view: TargetView) -> float | None:
-    """Cores used, mean of the last minute; None when nothing was measured. A median would be 0 for a
-    process that uses less than a clock tick in most seconds."""
+    """Cores used, mean of the last minute; None when nothing was measured. A median would be 0 for
+    a process that uses less than a clock tick in most seconds."""
     recent = recent_cpu(view)
     return fmean(recent) if recent else None
 
