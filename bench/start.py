@@ -49,7 +49,7 @@ def first_sample(config: Path) -> float:
         said = []
         for line in running.stderr:
             said.append(line)
-            if "watching 10 target(s)" in line:
+            if "watching 10 targets" in line:
                 spent = time.monotonic() - began
                 running.terminate()
                 running.stderr.read()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from .clock import Clock, Deadline, SystemClock, Ticker
 from .config import Config
 from .errors import TickbirdError
+from .health.words import count
 from .net import Inherited, datagrams
 from .sampling import Sampling
 from .sinks.console import Console
@@ -114,7 +115,7 @@ class Agent:
         opened.callback(sampling.watches.close)
         sampling.follow()
         sampling.watches.read_due()
-        self._say(f"watching {len(sampling.watches.targets())} target(s)")
+        self._say(f"watching {count(len(sampling.watches.targets()), 'target')}")
         return sampling
 
     def _start_threads(self, parts: Parts) -> None:
