@@ -37,7 +37,8 @@ Truth = dict[str, Any]
 _BOUND = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
-os.execvp(sys.argv[1], sys.argv[1:])
+if os.getppid() == int(sys.argv[1]):  # it may have ended before it was promised
+    os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -46,7 +47,7 @@ def bound(command: Sequence[str]) -> list[str]:
     promise it. It stays a process of its own: the first program gives way to it."""
     if sys.platform != "linux":
         return list(command)
-    return [sys.executable, "-I", "-S", "-c", _BOUND, *command]
+    return [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *command]
 
 
 class Stage:
