@@ -19,7 +19,7 @@ from .sampling import EXPORTER, exporter
 
 TAKES = "3 min: CPU and memory of the idle agent (P7)"
 MARK = "tickbird-bench-idle"
-WARM_UP = 20.0
+WARM_UP = 45.0
 """Seconds; services younger than this are looked at more often, on purpose."""
 WINDOWS = 6
 WINDOW = 10.0

@@ -247,9 +247,10 @@ class Finder:
         known = self._known_runtime(process.identity)
         if known and self._clock.time() - process.identity.started_at > 2 * _SETTLED:
             return known
-        if self._processes.maps(process.pid, b"/uvloop/"):
+        mapped = self._processes.maps(process.pid)
+        if b"/uvloop/" in mapped:
             return "uvloop"
-        imported = self._processes.maps(process.pid, b"/_asyncio.")
+        imported = b"/_asyncio." in mapped
         return "asyncio" if imported and self._processes.polls(process.pid) else "python"
 
     def _known_runtime(self, identity: Identity) -> str | None:

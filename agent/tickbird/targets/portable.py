@@ -58,8 +58,8 @@ class Portable:
     def groups(self, pid: int) -> str:  # noqa: ARG002 - cgroups are Linux's own
         return ""
 
-    def maps(self, pid: int, word: bytes) -> bool:  # noqa: ARG002 - not to be had without root
-        return False
+    def maps(self, pid: int) -> bytes:  # noqa: ARG002 - not to be had without root
+        return b""
 
     def polls(self, pid: int) -> bool:  # noqa: ARG002 - epoll is Linux's own
         return False
