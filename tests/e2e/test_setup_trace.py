@@ -166,9 +166,9 @@ def start(user):
 
 
 def attach(user, services) -> dict[str, dict]:
-    """What ``tickbird attach`` says of each service in five seconds."""
+    """What ``tickbird attach`` says of each service in ten seconds."""
     pids = [str(service.pid) for service in services.values()]
-    done = user.tickbird("attach", *pids, "--for", "5s", "--json")
+    done = user.tickbird("attach", *pids, "--for", "10s", "--json")
     assert done.stdout, done.stderr
     entries = {entry["pid"]: entry for entry in flat(json.loads(done.stdout))}
     return {name: entries[service.pid] for name, service in services.items()}
