@@ -180,6 +180,11 @@ def test_every_request_is_counted_with_its_route(flown):
     assert sample.http.active == 0
 
 
+BETWEEN = 0.025
+"""Seconds that may fall between the two clocks of one request: another process, garbage collected.
+The slow routes take ten times as long and more."""
+
+
 def test_the_slow_tenth_of_each_route_is_as_slow_as_it_was(flown):
     sample, _, _ = flown
     for route, truth in sample.truth()["routes"].items():
@@ -187,14 +192,14 @@ def test_the_slow_tenth_of_each_route_is_as_slow_as_it_was(flown):
         series = [s for s in sample.http.series if (s.method, s.route) == (method, template)]
         fine = merge(s.histogram for s in series)
         longest = max(s.max for s in series)
-        assert longest == pytest.approx(max(truth["durations"]), rel=0.2, abs=0.005)
+        assert longest == pytest.approx(max(truth["durations"]), rel=0.2, abs=BETWEEN)
         ordered = sorted(truth["durations"])
         for q in (0.5, 0.99):
             rank = max(0, round(q * len(ordered)) - 1)
             around = ordered[max(0, rank - 1)], ordered[min(len(ordered) - 1, rank + 1)]
             found = quantile(fine, q, longest)
             assert found is not None
-            assert around[0] * 0.8 - 0.005 <= found <= around[1] * 1.2 + 0.005
+            assert around[0] * 0.8 - BETWEEN <= found <= around[1] * 1.2 + BETWEEN
 
 
 def test_the_log_has_as_many_lines_as_the_service_counted_and_bears_ids(flown):
