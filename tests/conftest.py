@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,6 +13,12 @@ from backends import Stack, running_stack
 
 NOT_ON_THIS_HOST = "not on this host:"
 """How the reason of a skip begins that no installation could prevent (a kernel, a privilege)."""
+
+
+def pytest_configure() -> None:
+    """A shell that starts a job in the background has it, and all that it starts, ignore Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
