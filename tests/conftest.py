@@ -8,8 +8,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from backends import Stack, running_stack
+
+# How long a machine takes to draw an example says nothing of the code under test.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 NOT_ON_THIS_HOST = "not on this host:"
 """How the reason of a skip begins that no installation could prevent (a kernel, a privilege)."""

@@ -10,7 +10,8 @@ from . import cgroup, proc
 
 SLOW_INTERVAL = 60.0
 """Seconds between two looks at what hardly ever changes: limits and the cgroup."""
-
+QUIET_INTERVAL = 5.0
+"""Seconds between two whole looks at a process that meanwhile used no CPU tick and no page."""
 
 _KERNEL_THREAD = 0x00200000
 """PF_KTHREAD, in the flags of /proc/PID/stat."""
@@ -52,14 +53,17 @@ class LinuxReader:
         self.problems: tuple[str, ...] = ()
         self._identity = identity
         self._denied: set[str] = set()
-        self._slow_due = float("-inf")
+        self._slow_due = self._whole_due = float("-inf")
+        self._line = b""
+        self._stat: proc.Stat | None = None
+        self._reading: Reading | None = None
         self._descriptor_limit: int | None = None
         self._limits = cgroup.Limits()
         self._files: dict[str, proc.KeptFile] = {}
         try:
             for name in ("stat", "status", "io", "schedstat", "fd"):
                 self._files[name] = proc.KeptFile(f"/proc/{identity.pid}/{name}")
-            self._stat()
+            self._checked(self._files["stat"].read(1024))
         except (proc.GoneError, FileNotFoundError) as error:
             self.close()
             raise self._gone() from error
@@ -68,15 +72,24 @@ class LinuxReader:
             raise
 
     def read(self, now: float) -> Reading:
+        """The same object as before when nothing moved: a process that used neither a CPU tick
+        nor a page is looked at as a whole only every ``QUIET_INTERVAL``."""
         try:
-            return self._read(now)
+            line = self._files["stat"].read(1024)
+            if line != self._line or now >= self._whole_due:
+                stat = self._checked(line)
+                if stat != self._stat or now >= self._whole_due:
+                    self._whole_due = now + QUIET_INTERVAL
+                    self._reading = self._read(stat, now)
+                self._line, self._stat = line, stat
+            assert self._reading is not None
+            return self._reading
         except proc.GoneError as error:
             raise self._gone() from error
         except (OSError, ValueError) as error:
             raise SourceError(f"cannot read /proc/{self._identity.pid}: {error}") from error
 
-    def _read(self, now: float) -> Reading:
-        stat = self._stat()
+    def _read(self, stat: proc.Stat, now: float) -> Reading:
         if now >= self._slow_due:
             self._slow_due = now + SLOW_INTERVAL
             self._read_limits()
@@ -101,8 +114,8 @@ class LinuxReader:
         self.problems = self._problems(stat)
         return reading
 
-    def _stat(self) -> proc.Stat:
-        stat = proc.parse_stat(self._files["stat"].read(1024))
+    def _checked(self, line: bytes) -> proc.Stat:
+        stat = proc.parse_stat(line)
         if stat.start_ticks != self._identity.start_ticks:
             raise self._gone()
         return stat

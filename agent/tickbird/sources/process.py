@@ -176,6 +176,8 @@ class ProcessSource:
         self._clock = context.clock
         self._reader = reader
         self._last: tuple[float, float] | None = None
+        self._reading: Reading | None = None
+        self._still: list[Item] = []
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -183,11 +185,16 @@ class ProcessSource:
         return self._reader.problems
 
     def read(self) -> Iterable[Item]:
+        """Every series, or of a process that stood still those alone that the flight recorder
+        keeps second by second: what they say is as new, and ten idle services cost a third."""
         now = self._clock.monotonic()
         reading = self._reader.read(now)
-        found = samples(reading)
-        uptime = self._clock.time() - self._identity.started_at
-        found.append(Sample(UPTIME, max(0.0, uptime)))
+        if reading is not self._reading:
+            self._reading = reading
+            found: list[Item] = [*samples(reading), self._uptime()]
+            self._still = [one for one in found if isinstance(one, Sample) and _each_second(one)]
+        else:
+            found = self._still.copy()
         busy = sum(reading.cpu)
         if self._last is not None and now > self._last[0]:
             share = (busy - self._last[1]) / (now - self._last[0])
@@ -195,8 +202,15 @@ class ProcessSource:
         self._last = (now, busy)
         return found
 
+    def _uptime(self) -> Sample:
+        return Sample(UPTIME, max(0.0, self._clock.time() - self._identity.started_at))
+
     def close(self) -> None:
         self._reader.close()
+
+
+def _each_second(sample: Sample) -> bool:
+    return sample.instrument in (CPU_TIME, MEMORY_USAGE, DESCRIPTORS)
 
 
 def open_source(target: Target, context: Context) -> ProcessSource | None:

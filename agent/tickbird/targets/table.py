@@ -41,6 +41,7 @@ class Table:
         self._clock = clock
         self._pending: list[int] = []
         self.by_pid: dict[int, Process] = {}
+        self._children: dict[int, list[Process]] = {}
         self.cost = 0.0
 
     @property
@@ -59,6 +60,9 @@ class Table:
             self._pending = sorted(some, key=lambda pid: (pid not in self.by_pid, pid))
         while self._pending and self._clock.monotonic() - began < _BUDGET:
             self.look(self._pending.pop())
+        self._children = {}
+        for process in self.by_pid.values():
+            self._children.setdefault(process.parent, []).append(process)
         self.cost = self._clock.monotonic() - began
 
     def _may_differ(self, pid: int) -> bool:
@@ -99,10 +103,8 @@ class Table:
         return process
 
     def descendants(self, pid: int) -> Iterator[Process]:
-        """Below ``pid``, nearest generation first, oldest first within one."""
-        children: dict[int, list[Process]] = {}
-        for process in self.by_pid.values():
-            children.setdefault(process.parent, []).append(process)
+        """Below ``pid`` as of the last scan, nearest generation first, oldest first within one."""
+        children = self._children
         seen, level = {pid}, [pid]
         while level:
             below = [child for parent in level for child in children.get(parent, ())]

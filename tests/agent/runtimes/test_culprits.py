@@ -315,7 +315,8 @@ asyncio.run(main())
 """)
     parent, child = map(int, service.finish().split())
     named = {(s.pid, s.culprit.function) for s, _ in service.live if s.culprit}
-    assert named == {(parent, "compute"), (child, "main.<locals>.again")}
+    # Where the child is slow, its parent does stand still in waitpid.
+    assert named - {(parent, "main")} == {(parent, "compute"), (child, "main.<locals>.again")}
 
 
 @needs_node

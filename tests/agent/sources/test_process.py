@@ -93,6 +93,26 @@ def test_cpu_time_and_its_share_of_one_core(child):
     assert after["process.cpu.utilization",] == pytest.approx(used)
 
 
+def test_a_process_that_stands_still_is_looked_at_as_a_whole_every_five_seconds(child):
+    clock = ManualClock(time.time())
+    source = open_source(target(pid=child.pid), context(clock=clock))
+    whole = values(source.read()).keys() | {("process.cpu.utilization",)}
+    every_second = {
+        ("process.cpu.time", "user"),
+        ("process.cpu.time", "system"),
+        ("process.cpu.utilization",),
+        ("process.memory.usage",),
+        ("process.unix.file_descriptor.count",),
+    }
+    seen = []
+    for _ in range(6):
+        clock.advance(1.0)
+        seen.append(values(source.read()))
+    source.close()
+    assert [one.keys() for one in seen] == [every_second] * 4 + [whole] + [every_second]
+    assert all(one["process.cpu.utilization",] == 0 for one in seen)
+
+
 def test_what_was_written_to_storage_and_waiting_for_a_cpu_are_counters(child, tmp_path):
     source = open_source(target(pid=child.pid), context())
     before = values(source.read())
