@@ -10,10 +10,12 @@ from .clock import Ticker
 from .errors import NoData, SourceError, TargetGone
 from .meters import LOOP_METRICS, Meter
 from .model import LOOP_METHODS, Item, LoopWindow, RuntimeInfo, Sample, Stall, Target
-from .recorder.track import METHOD_HELD, SILENCE
+from .recorder.track import SILENCE
 from .sources import Context, Source, SourceType
 
 _OF_LOOP = (LoopWindow, Stall)
+METHOD_HELD = 10.0
+"""Seconds that a method must be silent before a lesser one takes its place."""
 RETRY_OPEN = 30.0
 """Seconds after which a source that could not be opened is tried again."""
 

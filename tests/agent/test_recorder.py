@@ -114,21 +114,12 @@ def test_two_sources_of_requests_are_never_counted_together(recorder: Recorder) 
     assert total(view) < 40
 
 
-def test_the_preferred_method_wins_and_the_others_leave_no_trace(recorder: Recorder) -> None:
+def test_what_an_earlier_method_saw_is_not_mixed_with_the_newest_ones(recorder: Recorder) -> None:
     recorder.record(target(), [loop(T0, 0.5, "estimated")], T0 + 1)
     recorder.record(target(), [loop(T0 + 1, 0.001, "trace")], T0 + 2)
-    recorder.record(target(), [loop(T0 + 2, 0.5, "estimated")], T0 + 3)
     view = only(recorder, T0 + 3)
     assert view.method == "trace"
     assert [w.loop.max for w in view.windows if w.loop] == [0.001]
-
-
-def test_a_lesser_method_takes_over_when_the_preferred_one_fell_silent(recorder: Recorder) -> None:
-    recorder.record(target(), [loop(T0, method="trace")], T0 + 1)
-    recorder.record(target(), [loop(T0 + 20, method="estimated")], T0 + 21)
-    view = only(recorder, T0 + 21)
-    assert view.method == "estimated"
-    assert sum(w.loop is not None for w in view.windows) == 1
 
 
 def test_windows_of_one_second_add_up(recorder: Recorder) -> None:

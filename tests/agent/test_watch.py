@@ -8,11 +8,10 @@ from tickbird.errors import NoData, SourceError, TargetGone
 from tickbird.histogram import index_of
 from tickbird.meters import ITERATION, Meter
 from tickbird.model import Identity, Instrument, Kind, LoopWindow, Sample, Stall, Target
-from tickbird.recorder.track import METHOD_HELD
 from tickbird.sources import SourceType
 from tickbird.store import Store
 from tickbird.testing import ManualClock, context
-from tickbird.watch import RETRY_OPEN, Watch
+from tickbird.watch import METHOD_HELD, RETRY_OPEN, Watch
 
 VALUE = Instrument("value", Kind.GAUGE, "1", "A value.")
 SHOP = Target("shop", "shop", Identity(7, 1, 50.0), "node")

@@ -66,8 +66,8 @@ class Recorder:
     def end(self, target_key: str, now: float) -> None:
         """The process ended; its history stays until it ages out."""
         with self._lock:
-            if (track := self._tracks.get(target_key)) is not None and track.ended_at is None:
-                track.ended_at = now
+            if (track := self._tracks.get(target_key)) is not None:
+                track.end(now)
 
     def forget(self, target_key: str) -> None:
         """Nobody wants to know of the target any more; it did not end."""
@@ -96,7 +96,7 @@ class Recorder:
             return
         goal = self.memory - self.memory // 20
         while held > goal:
-            full = [track for track in self._tracks.values() if track.windows]
+            full = [track.series for track in self._tracks.values() if track.series.windows]
             if not full:
                 return
-            held -= min(full, key=lambda track: track.windows[0].start).drop_oldest()
+            held -= min(full, key=lambda series: series.windows[0].start).drop_oldest()
