@@ -12,7 +12,7 @@ from .model import LogRecord, Target
 from .sinks.otlp.delivery import Outcome
 from .sources.logfile import Tailer
 from .sources.logtail import Line, Tail
-from .stages import Drop
+from .stages import Drop, LineStage, Shaped
 from .stages.limit import TRUNCATED
 
 MAX_RECORDS = 500
@@ -73,14 +73,17 @@ class Watched:
     """The batch being filled, by generation."""
     pending: dict[str, deque[Batch]] = field(default_factory=dict)
     """Batches closed and not yet settled in order, by generation."""
+    line_stages: dict[str, LineStage | None] = field(default_factory=dict)
+    """By generation."""
     leaving: bool = False
 
     def idle(self) -> bool:
         """Whether everything there was is read and settled."""
-        return not (self.open or self.pending or any(self.tailer.readable()))
+        holding = any(stage and stage.held for stage in self.line_stages.values())
+        return not (self.open or self.pending or holding or any(self.tailer.readable()))
 
 
-def record_of(line: Line, tail: Tail, spool: bool, observed: int) -> LogRecord:
+def record_of(line: Line | Shaped, tail: Tail, spool: bool, observed: int) -> LogRecord:
     """The record of a line before the stages: its text is the body. ``observed``: Unix ns."""
     attributes: dict[str, Any] = (
         {"log.iostream": Path(tail.source).name} if spool else {"log.file.path": tail.source}

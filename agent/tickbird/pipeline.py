@@ -17,24 +17,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .batching import Batcher
 from .clock import Clock, Deadline, Ticker
 from .config import Config
 from .journal import Journal
 from .ledger import Ledger
-from .logbatch import Batch, Watched, record_of
+from .logbatch import Batch, Watched
 from .model import Target
 from .sinks.otlp.delivery import Lane, Outcome, Payload
-from .sinks.otlp.logs import LogEncoder, payload, resource_bytes
+from .sinks.otlp.logs import payload, resource_bytes
 from .sources.logfile import Tailer
-from .sources.logtail import Line, Mark, Tail
-from .stages import Drop, Stage, apply, log_stages
+from .sources.logtail import Mark
 from .state import State
 
 if TYPE_CHECKING:
     from .recorder import Recorder
 
-BATCH_AGE = 1.0
-"""Seconds that a line waits at most for others to travel with."""
 ROUND_BYTES = 1024 * 1024
 """Bytes read in one round, over all files: 64 KiB of each in turn."""
 SCAN_INTERVAL = 1.0
@@ -60,9 +58,7 @@ class LogPipeline:
         self._state = state
         self._ledger = ledger
         self._lane = lane
-        self._recorder = recorder
-        self._stages: tuple[Stage, ...] = log_stages(config)
-        self._encoder = LogEncoder()
+        self._batcher = Batcher(config, clock, ledger, recorder, self._closed)
         self._lock = threading.Lock()
         self._watched: dict[str, Watched] = {}
         self._ready: deque[tuple[Batch, Payload]] = deque()
@@ -145,7 +141,7 @@ class LogPipeline:
                 self._scan.advance(now)
                 self._look()
             lines = self._read() if self._offer_ready(OFFER_WAIT) and read else 0
-            self._close_batches(now, final)
+            self._batcher.close(self._watched.values(), now, final)
             self._offer_ready(0)
             if self._save.is_due(now):
                 self._save.advance(now)
@@ -157,7 +153,7 @@ class LogPipeline:
         with self._lock:
             for watched in self._watched.values():
                 for tail in watched.tailer.tails if watched.tailer.spool else ():
-                    self._take(watched, tail, tail.flush())
+                    self._batcher.take(watched, tail, tail.flush())
 
     def _watch(self, target: Target, patterns: Sequence[str], spool: bool) -> None:
         key = f"spool {target.name}" if spool else target.name
@@ -188,7 +184,7 @@ class LogPipeline:
                 self._journal.adopt(tail)
             flushed, tailer.flushed = tailer.flushed, []
             for tail, line in flushed:
-                self._take(watched, tail, [line])
+                self._batcher.take(watched, tail, [line])
             self._let_go(watched)
             if watched.leaving and watched.idle():
                 self._parked[key] = tailer.marks()
@@ -203,6 +199,7 @@ class LogPipeline:
         if not over or not self._save_marks():
             return
         for tail in over:
+            watched.line_stages.pop(tail.generation, None)
             if watched.tailer.spool:
                 Path(tail.path).unlink(missing_ok=True)
         for source in watched.tailer.forget(over):
@@ -226,49 +223,14 @@ class LogPipeline:
                     watched.tailer.cannot_read(tail, error)
                     continue
                 tail.last_data = self._clock.monotonic()
-                self._take(watched, tail, lines)
+                self._batcher.take(watched, tail, lines)
                 total += len(lines)
                 budget += tail.position - before
                 if budget >= ROUND_BYTES or not self._offer_ready(0):
                     return total
         return total
 
-    def _take(self, watched: Watched, tail: Tail, lines: Sequence[Line]) -> None:
-        if not lines:
-            return
-        self._ledger.count_read(watched.name, tail.source, len(lines))
-        observed = int(self._clock.time() * 1e9)
-        for line in lines:
-            batch = watched.open.get(tail.generation)
-            if batch is None:
-                batch = Batch(watched, tail, self._clock.monotonic())
-                watched.open[tail.generation] = batch
-            self._add(batch, line, observed)
-            if batch.full():
-                self._close_batch(batch)
-
-    def _add(self, batch: Batch, line: Line, observed: int) -> None:
-        tail, watched = batch.tail, batch.watched
-        batch.lines += 1
-        batch.end = line.end
-        record = record_of(line, tail, watched.tailer.spool, observed)
-        result = apply(self._stages, record) if line.data.strip() else Drop("empty")
-        if isinstance(result, Drop):
-            batch.drop(result)
-            return
-        batch.add(result, self._encoder.encode(result))
-        if self._recorder is not None:
-            self._recorder.record_log(watched.target.key, result)
-
-    def _close_batches(self, now: float, every: bool) -> None:
-        for watched in self._watched.values():
-            for batch in list(watched.open.values()):
-                if every or now - batch.opened >= BATCH_AGE:
-                    self._close_batch(batch)
-
-    def _close_batch(self, batch: Batch) -> None:
-        del batch.watched.open[batch.tail.generation]
-        batch.watched.pending.setdefault(batch.tail.generation, deque()).append(batch)
+    def _closed(self, batch: Batch) -> None:
         if not batch.records:
             self._settle(batch, Outcome())
             return
