@@ -163,6 +163,19 @@ def test_signals_reach_the_service_once(place: Place, number: int) -> None:
     assert run.wait(30) == 41
 
 
+def on_a_terminal(place: Place, code: str) -> tuple[int, int]:
+    """Pid of an exec of Python ``code`` that has said ``ready``, and the master of its terminal."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(place.folder)
+        words = [*EXEC, "-c", "t.yaml", "--name", "svc", "--", sys.executable, "-c", code]
+        os.execv(words[0], words)
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1024)
+    return pid, terminal
+
+
 def test_ctrl_c_reaches_the_service_once(place: Place) -> None:
     code = (
         "import signal, sys, time\n"
@@ -174,14 +187,7 @@ def test_ctrl_c_reaches_the_service_once(place: Place) -> None:
         "time.sleep(0.5)\n"
         "sys.exit(40 + len(got))\n"
     )
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(place.folder)
-        words = [*EXEC, "-c", "t.yaml", "--name", "svc", "--", sys.executable, "-c", code]
-        os.execv(words[0], words)
-    said = b""
-    while b"ready" not in said:
-        said += os.read(terminal, 1024)
+    pid, terminal = on_a_terminal(place, code)
     os.write(terminal, b"\x03")
     end = time.monotonic() + 30
     while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
@@ -202,14 +208,7 @@ def test_a_terminal_that_goes_away_hangs_the_service_up_once(place: Place) -> No
         "time.sleep(0.5)\n"
         "pathlib.Path('hangups').write_text(str(len(got)))\n"
     )
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(place.folder)
-        words = [*EXEC, "-c", "t.yaml", "--name", "svc", "--", sys.executable, "-c", code]
-        os.execv(words[0], words)
-    said = b""
-    while b"ready" not in said:
-        said += os.read(terminal, 1024)
+    pid, terminal = on_a_terminal(place, code)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert (place.folder / "hangups").read_text() == "1"
