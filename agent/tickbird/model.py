@@ -125,7 +125,12 @@ class Stall:
     method: str
     ongoing: bool = False
     cause: str | None = None
+    """cpu, blocking call, lock, starved, paging, stopped or gc; None: not known."""
     culprit: Mapping[str, Any] | None = None
+    certainty: str | None = None
+    """Of the cause: measured, or likely."""
+    evidence: Mapping[str, Any] | None = None
+    """What the cause was concluded from."""
 
 
 @dataclass(slots=True)

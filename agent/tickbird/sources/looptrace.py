@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
+from ..causes import Inquest, Verdict
 from ..errors import SourceError, TargetGone
 from ..histogram import index_of
 from ..linux import perf, proc, tracepoints
+from ..linux.thread import look
 from ..model import Identity, Item, LoopWindow, Stall, Target
 from ..paths import trace_home
 from . import Context, SourceType
@@ -41,7 +44,16 @@ class Turns:
     clock bends no duration.
     """
 
-    def __init__(self, threshold: float, now: int, offset: int) -> None:
+    def __init__(
+        self,
+        threshold: float,
+        now: int,
+        offset: int,
+        judge: Callable[[int, int, bool], Verdict] | None = None,
+    ) -> None:
+        """``judge`` tells what a stall was spent on: of its start, its end, and whether it is
+        over."""
+        self._judge = judge
         self.seen = False
         """Whether the thread has ever been in epoll."""
         self._threshold = threshold
@@ -99,7 +111,19 @@ class Turns:
         start, self._ongoing = self._ongoing, None
         if seconds < self._threshold:
             return None
-        return Stall(self._wall(began) if start is None else start, seconds, METHOD)
+        return self._stall(self._wall(began) if start is None else start, began, ended, True)
+
+    def _stall(self, start: float, began: int, ended: int, over: bool) -> Stall:
+        found = self._judge(began, ended, over) if self._judge else Verdict()
+        seconds = (ended - began) / 1e9
+        return Stall(
+            start, seconds, METHOD, not over, found.cause, None, found.certainty, found.evidence
+        )
+
+    @property
+    def turn(self) -> int | None:
+        """When the turn that is under way began; None while the loop waits."""
+        return self._since if self._active else None
 
     def ongoing(self, now: int) -> Stall | None:
         """The stall that lasts at ``now``; it keeps its start until it ends."""
@@ -110,7 +134,7 @@ class Turns:
             return None
         if self._ongoing is None:
             self._ongoing = self._wall(self._since)
-        return Stall(self._ongoing, seconds, METHOD, ongoing=True)
+        return self._stall(self._ongoing, self._since, now, False)
 
     def close_window(self, now: int, offset: int) -> LoopWindow:
         """The window up to ``now``; the next one begins there."""
@@ -206,7 +230,9 @@ class LoopTraceSource:
             self._trace.close()
         self._thread, self._trace = thread, trace
         now = time.monotonic_ns()
-        self._turns = Turns(self._threshold, now, self._wall_offset(now))
+        self._inquest = Inquest(partial(look, self._identity.pid, thread))
+        offset = self._wall_offset(now)
+        self._turns = Turns(self._threshold, now, offset, self._inquest.judge)
         self._window_ends = self._clock.monotonic() + WINDOW
         self._look_again = self._clock.monotonic() + SILENCE
 
@@ -215,6 +241,7 @@ class LoopTraceSource:
             return []
         now = time.monotonic_ns()
         items: list[Item] = list(self._turns.feed(self._trace.read()))
+        self._inquest.watch(self._turns.turn, now)
         if stall := self._turns.ongoing(now):
             items.append(stall)
         if self._clock.monotonic() >= self._window_ends:
