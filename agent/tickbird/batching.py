@@ -5,7 +5,6 @@ The other half, ``pipeline``, finds and reads the files, and settles what was se
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -96,7 +95,5 @@ class Batcher:
             self._recorder.record_log(watched.target.key, result)
 
     def _close(self, batch: Batch) -> None:
-        watched, generation = batch.watched, batch.tail.generation
-        del watched.open[generation]
-        watched.pending.setdefault(generation, deque()).append(batch)
+        del batch.watched.open[batch.tail.generation]
         self._closed(batch)

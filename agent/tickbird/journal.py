@@ -1,73 +1,221 @@
-"""How far logs are delivered, on disk: the checkpoint of marks and totals, and the write-ahead of
-what was attempted, by which a repeat after a kill is told from a first delivery."""
+"""How far logs are delivered, on disk, exact over SIGKILL: a checkpoint now and then, and between
+two of them a journal with an entry for each thing that changed.
+
+An entry says what holds from then on, not what was added, so it may be read twice, and one that
+could not be written is made good by the next of its kind.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
+from msgspec import Struct, field
 
-from .ledger import Ledger
+from .ledger import Final, Ledger, Totals
 from .sources.logtail import Mark, Tail
 from .state import State
+
+Marks = dict[str, list[Mark]]
+"""Of files, by who reads them."""
+
+
+class Checkpoint(Struct, frozen=True):
+    """``sent``: by generation, how far lines may have been sent."""
+
+    version: Literal[1]
+    files: Marks
+    totals: list[Final]
+    sent: dict[str, int]
+
+
+class Books:
+    """What a checkpoint says, brought up to date by the entries after it."""
+
+    def __init__(self, checkpoint: Checkpoint | None) -> None:
+        self.files: dict[str, dict[str, Mark]] = {}
+        self.totals: dict[tuple[str, str], Final] = {}
+        self.sent: dict[str, int] = {}
+        if checkpoint is not None:
+            self.sent |= checkpoint.sent
+            for key, marks in checkpoint.files.items():
+                self.files[key] = {mark.generation: mark for mark in marks}
+            for totals in checkpoint.totals:
+                self.count(totals)
+
+    def count(self, totals: Final) -> None:
+        known = self.totals.get((totals.target, totals.source))
+        if known is None or known.lines < totals.lines:
+            self.totals[totals.target, totals.source] = totals
+
+    def marks(self) -> Marks:
+        return {key: list(marks.values()) for key, marks in self.files.items() if marks}
+
+
+class Began(Struct, frozen=True, tag="began"):
+    """A generation is read from now on."""
+
+    key: str
+    mark: Mark
+
+    def apply(self, books: Books) -> None:
+        books.files.setdefault(self.key, {}).setdefault(self.mark.generation, self.mark)
+
+
+class Sent(Struct, frozen=True, tag="sent"):
+    """Lines before ``offset`` may have been sent."""
+
+    generation: str
+    offset: int
+
+    def apply(self, books: Books) -> None:
+        books.sent[self.generation] = max(self.offset, books.sent.get(self.generation, 0))
+
+
+class Settled(Struct, frozen=True, tag="settled"):
+    """Lines before ``offset`` are settled, and that is in ``totals``."""
+
+    key: str
+    generation: str
+    offset: int
+    totals: Final
+
+    def apply(self, books: Books) -> None:
+        marks = books.files.get(self.key, {})
+        if (mark := marks.get(self.generation)) is None:
+            return  # and its lines are in the totals of what is gone
+        if mark.offset < self.offset:
+            marks[self.generation] = msgspec.structs.replace(mark, offset=self.offset)
+        books.count(self.totals)
+
+
+class Gone(Struct, frozen=True, tag="gone"):
+    """Generations that are settled wholly and will not be read again; what was counted for
+    ``sources`` is in ``totals`` now."""
+
+    key: str
+    generations: list[str]
+    sources: list[str] = field(default_factory=list)
+    totals: Final | None = None
+
+    def apply(self, books: Books) -> None:
+        marks = books.files.get(self.key, {})
+        known = [one for one in self.generations if marks.pop(one, None)]
+        if not known:
+            return  # the checkpoint is newer
+        if self.totals is not None:
+            for source in self.sources:
+                books.totals.pop((self.totals.target, source), None)
+            books.count(self.totals)
+
+
+_ENTRY = msgspec.json.Decoder(Began | Sent | Settled | Gone)
 
 
 class Journal:
     """``problem`` is a line for people while writing fails, else None. With ``durable`` False (no
-    Collector) nothing is read or written."""
+    Collector) nothing is read or written. For any thread, but ``save`` for one at a time."""
 
     def __init__(self, state: State, ledger: Ledger, durable: bool) -> None:
         self._state = state
         self._ledger = ledger
         self._durable = durable
-        self._attempted: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._sent: dict[str, int] = {}
+        self._repeats: dict[str, int] = {}
+        self._saved = True
+        """Whether the last checkpoint could be saved, so that older entries are not needed."""
         self.dirty = False
         self.problem: str | None = None
 
-    def restore(self) -> dict[str, list[Mark]]:
-        """Marks by target; the totals go into the ledger. Nothing when there is no checkpoint or
-        it is not one of ours: files are then read from their beginning."""
+    def restore(self) -> Marks:
+        """Where to go on; the totals go into the ledger. Empty when nothing is known: files are
+        then read from their beginning."""
         if not self._durable:
             return {}
-        document = self._state.load()
-        try:
-            files = msgspec.convert(document.get("files", {}), dict[str, list[Mark]])
-            self._ledger.restore(document.get("totals", []))
-        except (msgspec.ValidationError, KeyError, TypeError, ValueError) as error:
-            self._state.problems.append(
-                f"the checkpoint in {self._state.folder} cannot be used ({error}); files are read "
-                "from their beginning, so lines may arrive twice"
-            )
-            return {}
-        current = {mark.generation for marks in files.values() for mark in marks}
-        attempts = self._state.attempts()
-        self._attempted = {g: offset for g, offset in attempts.items() if g in current}
-        self._state.keep_attempts(self._attempted)
+        books = Books(self._state.load(Checkpoint))
+        for entry in self._state.entries():
+            try:
+                _ENTRY.decode(entry).apply(books)
+            except msgspec.DecodeError:
+                continue  # of another version
+        files = books.marks()
+        for marks in files.values():
+            for mark in marks:
+                if (sent := books.sent.get(mark.generation, 0)) > mark.offset:
+                    self._sent[mark.generation] = self._repeats[mark.generation] = sent
+        self._ledger.restore(books.totals.values())
+        self.dirty = bool(files)
         return files
 
-    def adopt(self, tail: Tail) -> None:
-        """Tell a tail that goes on where the process before stopped how far that one had sent."""
-        tail.repeat_until = self._attempted.pop(tail.generation, tail.repeat_until)
+    def adopt(self, key: str, tail: Tail) -> None:
+        """Take note of a tail; one that goes on where the process before stopped learns how far
+        that one had sent."""
+        tail.repeat_until = self._repeats.pop(tail.generation, tail.repeat_until)
+        if not tail.saved:
+            with self._lock:
+                tail.saved = self._append(Began(key, tail.mark()))
 
-    def note_attempt(self, tail: Tail, end: int) -> None:
-        """To be called before lines up to ``end`` are first sent, with ``tail`` in a checkpoint."""
-        if self._durable:
-            offset = max(end, tail.repeat_until)
-            self._try(lambda: self._state.note_attempt(tail.generation, offset))
+    def sending(self, tail: Tail, end: int) -> None:
+        """To be called before lines up to ``end`` are first sent: only so can a repeat after a kill
+        be told."""
+        with self._lock:
+            self._sent[tail.generation] = max(end, self._sent.get(tail.generation, 0))
+            self._append(Sent(tail.generation, self._sent[tail.generation]))
 
-    def save(self, files: Mapping[str, list[Mark]]) -> bool:
-        """Save the checkpoint if anything changed; False when that failed, and the one before
-        still stands."""
+    def settle(self, key: str, target: str, tail: Tail, end: int, final: Totals) -> None:
+        """Lines up to ``end`` have come to their end, of which ``final`` tells."""
+        with self._lock:
+            totals = self._ledger.settle(target, tail.source, final)
+            tail.acked = end
+            self._append(Settled(key, tail.generation, end, totals))
+
+    def forget(self, key: str, target: str, tails: Sequence[Tail], sources: Iterable[str]) -> None:
+        """``tails`` are over, and so are the ``sources``."""
+        with self._lock:
+            totals = None
+            for source in sources:
+                totals = self._ledger.retire(target, source)
+            for tail in tails:
+                self._sent.pop(tail.generation, None)
+            generations = [tail.generation for tail in tails]
+            self._append(Gone(key, generations, list(sources), totals))
+
+    def save(self, marks: Callable[[], Mapping[str, list[Mark]]]) -> None:
+        """Save a checkpoint with the ``marks`` there are, if anything has changed."""
         if not (self._durable and self.dirty):
-            return True
-        document: dict[str, Any] = {
-            "version": 1,
-            "files": {key: marks for key, marks in files.items() if marks},
-            "totals": self._ledger.final(),
+            return
+        with self._lock:
+            document = self._checkpoint(marks())
+            self.dirty = False
+            if self._saved:
+                self._try(self._state.begin_journal)
+        self._saved = self._try(lambda: self._state.save(document))
+        self.dirty = self.dirty or not self._saved
+
+    def close(self, marks: Callable[[], Mapping[str, list[Mark]]]) -> None:
+        """Save a checkpoint, and write nothing any more."""
+        self.dirty = True
+        self.save(marks)
+        self._durable = False
+
+    def _checkpoint(self, files: Mapping[str, list[Mark]]) -> Checkpoint:
+        known = {key: marks for key, marks in files.items() if marks}
+        sent = {
+            mark.generation: offset
+            for marks in known.values()
+            for mark in marks
+            if (offset := self._sent.get(mark.generation, 0)) > mark.offset
         }
-        self.dirty = not self._try(lambda: self._state.save(document))
-        return not self.dirty
+        return Checkpoint(1, known, self._ledger.final(), sent)
+
+    def _append(self, entry: Began | Sent | Settled | Gone) -> bool:
+        if not self._durable:
+            return True
+        self.dirty = True
+        return self._try(lambda: self._state.append(msgspec.json.encode(entry)))
 
     def _try(self, write: Callable[[], None]) -> bool:
         try:

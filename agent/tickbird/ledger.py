@@ -8,9 +8,10 @@ acknowledged offsets, and both are saved in one checkpoint.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any
+
+from msgspec import Struct
 
 GONE = "(files that are gone)"
 
@@ -45,6 +46,22 @@ class Totals:
         result = Totals()
         result.add(self)
         return result
+
+
+class Final(Struct, frozen=True):
+    """What is final of a source's lines, as it is kept on disk."""
+
+    target: str
+    source: str
+    delivered: int
+    refused: dict[str, int]
+    dropped: dict[str, int]
+    redelivered: int
+    correlated: int
+
+    @property
+    def lines(self) -> int:
+        return self.delivered + sum(self.refused.values()) + sum(self.dropped.values())
 
 
 _NUMBERS = tuple(f.name for f in fields(Totals) if f.name not in ("refused", "dropped"))
@@ -85,53 +102,50 @@ class Ledger:
             totals.read += lines
             totals.queued += lines
 
-    def settle(self, target: str, source: str, final: Totals) -> None:
+    def settle(self, target: str, source: str, final: Totals) -> Final:
         """What became of queued lines: the delivered, refused, dropped, redelivered and correlated
-        of ``final``."""
+        of ``final``. Returns all that is final of the source."""
         lines = final.delivered + sum(final.refused.values()) + sum(final.dropped.values())
         with self._lock:
             totals = self._totals[target, source]
             totals.add(final)
             totals.queued -= lines
+            return _final(target, source, totals)
 
-    def retire(self, target: str, source: str) -> None:
+    def retire(self, target: str, source: str) -> Final:
         """Fold the totals of a source that will not come back into one entry of its target, so
-        that files with a date in their name do not add up for ever."""
+        that files with a date in their name do not add up for ever. Returns that entry."""
         with self._lock:
-            totals = self._totals.pop((target, source), None)
-            if totals is not None:
-                self._totals.setdefault((target, GONE), Totals()).add(totals)
+            gone = self._totals.setdefault((target, GONE), Totals())
+            gone.add(self._totals.pop((target, source), Totals()))
+            return _final(target, GONE, gone)
 
-    def final(self) -> list[dict[str, Any]]:
-        """What a checkpoint saves: the totals without what is queued, as JSON values."""
+    def final(self) -> list[Final]:
+        """What a checkpoint saves: the totals without what is queued."""
         with self._lock:
-            return [
-                {"target": target, "source": source, **_document(totals)}
-                for (target, source), totals in self._totals.items()
-            ]
+            return [_final(*key, totals) for key, totals in self._totals.items()]
 
-    def restore(self, saved: list[Mapping[str, Any]]) -> None:
-        """The counterpart of ``final``. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for
-        what ``final`` did not write, and then restores nothing."""
-        totals = {(str(one["target"]), str(one["source"])): _totals(one) for one in saved}
+    def restore(self, saved: Iterable[Final]) -> None:
+        """The counterpart of ``final``."""
         with self._lock:
-            self._totals.update(totals)
+            for one in saved:
+                self._totals[one.target, one.source] = Totals(
+                    read=one.lines,
+                    delivered=one.delivered,
+                    refused=dict(one.refused),
+                    dropped=dict(one.dropped),
+                    redelivered=one.redelivered,
+                    correlated=one.correlated,
+                )
 
 
-def _document(totals: Totals) -> dict[str, Any]:
-    return {
-        "delivered": totals.delivered,
-        "refused": dict(totals.refused),
-        "dropped": dict(totals.dropped),
-        "redelivered": totals.redelivered,
-        "correlated": totals.correlated,
-    }
-
-
-def _totals(saved: Mapping[str, Any]) -> Totals:
-    refused = {str(reason): int(n) for reason, n in saved["refused"].items()}
-    dropped = {str(reason): int(n) for reason, n in saved["dropped"].items()}
-    delivered = int(saved["delivered"])
-    read = delivered + sum(refused.values()) + sum(dropped.values())
-    again, correlated = int(saved["redelivered"]), int(saved["correlated"])
-    return Totals(read, delivered, refused, dropped, 0, again, correlated)
+def _final(target: str, source: str, totals: Totals) -> Final:
+    return Final(
+        target,
+        source,
+        totals.delivered,
+        dict(totals.refused),
+        dict(totals.dropped),
+        totals.redelivered,
+        totals.correlated,
+    )

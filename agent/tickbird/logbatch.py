@@ -63,8 +63,10 @@ class Batch:
 
 @dataclass(slots=True)
 class Watched:
-    """A service whose logs are read, whichever of its processes they are read for."""
+    """A service whose logs are read, whichever of its processes they are read for. ``key``: what
+    its files are kept under in checkpoints."""
 
+    key: str
     name: str
     target: Target
     tailer: Tailer
@@ -72,7 +74,7 @@ class Watched:
     open: dict[str, Batch] = field(default_factory=dict)
     """The batch being filled, by generation."""
     pending: dict[str, deque[Batch]] = field(default_factory=dict)
-    """Batches closed and not yet settled in order, by generation."""
+    """Batches closed and not yet settled in order, by generation; ``Deliveries`` sees to them."""
     line_stages: dict[str, LineStage | None] = field(default_factory=dict)
     """By generation."""
     leaving: bool = False

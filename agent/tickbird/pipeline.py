@@ -11,23 +11,21 @@ offset is saved, and a drained spool segment is removed, since nobody else would
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .batching import Batcher
 from .clock import Clock, Deadline, Ticker
 from .config import Config
-from .journal import Journal
+from .deliveries import Deliveries
+from .journal import Journal, Marks
 from .ledger import Ledger
-from .logbatch import Batch, Watched
+from .logbatch import Watched
 from .model import Target
-from .sinks.otlp.delivery import Lane, Outcome, Payload
-from .sinks.otlp.logs import payload, resource_bytes
+from .sinks.otlp.delivery import Lane
+from .sinks.otlp.logs import resource_bytes
 from .sources.logfile import Tailer
-from .sources.logtail import Mark
 from .state import State
 
 if TYPE_CHECKING:
@@ -36,7 +34,8 @@ if TYPE_CHECKING:
 ROUND_BYTES = 1024 * 1024
 """Bytes read in one round, over all files: 64 KiB of each in turn."""
 SCAN_INTERVAL = 1.0
-SAVE_INTERVAL = 1.0
+SAVE_INTERVAL = 5.0
+"""Seconds between two checkpoints, so of repeats after a loss of power; a kill costs none of it."""
 OFFER_WAIT = 0.2
 
 
@@ -56,16 +55,12 @@ class LogPipeline:
         self._config = config
         self._clock = clock
         self._state = state
-        self._ledger = ledger
-        self._lane = lane
-        self._batcher = Batcher(config, clock, ledger, recorder, self._closed)
+        self._journal = Journal(state, ledger, durable=lane is not None)
+        self._deliveries = Deliveries(lane, self._journal)
+        self._batcher = Batcher(config, clock, ledger, recorder, self._deliveries.add)
         self._lock = threading.Lock()
         self._watched: dict[str, Watched] = {}
-        self._ready: deque[tuple[Batch, Payload]] = deque()
-        self._settled: deque[tuple[Batch, Outcome]] = deque()
-        self._news = threading.Event()
-        self._journal = Journal(state, ledger, durable=lane is not None)
-        self._parked: dict[str, list[Mark]] = self._journal.restore()
+        self._parked: Marks = self._journal.restore()
         """Marks of targets that are not watched now."""
         self._scan = Ticker(clock, SCAN_INTERVAL)
         self._save = Ticker(clock, SAVE_INTERVAL)
@@ -115,37 +110,31 @@ class LogPipeline:
             if done:
                 self._flush_spool()
             self._round(final=True, read=not done)
-            self._news.clear()
-            with self._lock:
-                self._apply_settled()
-                if done and not any(w.open or w.pending for w in self._watched.values()):
-                    return
-            self._clock.wait(self._news, min(0.05, deadline.remaining()))
+            self._deliveries.news.clear()
+            if done and not any(w.open or w.pending for w in self._watched.values()):
+                return
+            self._clock.wait(self._deliveries.news, min(0.05, deadline.remaining()))
 
     def close(self) -> None:
-        """Take note of what is settled, save the checkpoint, close the files. Call it after the
-        lane was drained."""
+        """Save the checkpoint, close the files. Call it after the lane was drained."""
         with self._lock:
-            self._apply_settled()
-            self._journal.dirty = True
-            self._save_marks()
+            self._journal.close(self._marks)
             for watched in self._watched.values():
                 watched.tailer.close()
             self._watched.clear()
 
     def _round(self, final: bool = False, read: bool = True) -> int:
         with self._lock:
-            self._apply_settled()
             now = self._clock.monotonic()
             if self._scan.is_due(now):
                 self._scan.advance(now)
                 self._look()
-            lines = self._read() if self._offer_ready(OFFER_WAIT) and read else 0
+            lines = self._read() if self._deliveries.offer(OFFER_WAIT) and read else 0
             self._batcher.close(self._watched.values(), now, final)
-            self._offer_ready(0)
+            self._deliveries.offer(0)
             if self._save.is_due(now):
                 self._save.advance(now)
-                self._save_marks()
+                self._journal.save(self._marks)
             return lines
 
     def _flush_spool(self) -> None:
@@ -169,7 +158,7 @@ class LogPipeline:
                 exclude=() if spool else (self._state.folder,),
                 spool=spool,
             )
-            watched = self._watched[key] = Watched(target.name, target, tailer, b"")
+            watched = self._watched[key] = Watched(key, target.name, target, tailer, b"")
             self._scan.due = self._clock.monotonic()
         watched.target = target
         watched.resource = resource_bytes(target.attributes)
@@ -181,7 +170,7 @@ class LogPipeline:
             tailer = watched.tailer
             tailer.scan()
             for tail in tailer.tails:
-                self._journal.adopt(tail)
+                self._journal.adopt(key, tail)
             flushed, tailer.flushed = tailer.flushed, []
             for tail, line in flushed:
                 self._batcher.take(watched, tail, [line])
@@ -192,20 +181,20 @@ class LogPipeline:
                 del self._watched[key]
 
     def _let_go(self, watched: Watched) -> None:
-        """Forget files that are over and settled. A segment is removed between two checkpoints:
-        one that still knows it, so that a kill in between repeats nothing, and one that does
-        not."""
+        """Forget files that are over and settled."""
         over = watched.tailer.over()
-        if not over or not self._save_marks():
+        if not over:
             return
         for tail in over:
             watched.line_stages.pop(tail.generation, None)
             if watched.tailer.spool:
                 Path(tail.path).unlink(missing_ok=True)
-        for source in watched.tailer.forget(over):
-            if not watched.tailer.spool:
-                self._ledger.retire(watched.name, source)
-        self._journal.dirty = True
+        sources = watched.tailer.forget(over)
+        ended = () if watched.tailer.spool else sources
+        self._journal.forget(watched.key, watched.name, over, ended)
+
+    def _marks(self) -> Marks:
+        return self._parked | {key: w.tailer.marks() for key, w in self._watched.items()}
 
     def _read(self) -> int:
         """64 KiB of each file that has something, until the round is full or a batch finds no
@@ -226,63 +215,6 @@ class LogPipeline:
                 self._batcher.take(watched, tail, lines)
                 total += len(lines)
                 budget += tail.position - before
-                if budget >= ROUND_BYTES or not self._offer_ready(0):
+                if budget >= ROUND_BYTES or not self._deliveries.offer(0):
                     return total
         return total
-
-    def _closed(self, batch: Batch) -> None:
-        if not batch.records:
-            self._settle(batch, Outcome())
-            return
-        whole = payload(batch.watched.resource, batch.records, partial(self._settle, batch))
-        self._ready.append((batch, whole))
-
-    def _offer_ready(self, wait: float) -> bool:
-        """Hand closed batches to the lane; False when one found no room."""
-        while self._ready:
-            batch, whole = self._ready[0]
-            if self._lane is None:
-                self._settle(batch, Outcome(len(batch.records)))
-            else:
-                self._note_attempt(batch)
-                if not self._lane.offer(whole, wait):
-                    return False
-            self._ready.popleft()
-        return True
-
-    def _settle(self, batch: Batch, outcome: Outcome) -> None:
-        self._settled.append((batch, outcome))
-        self._news.set()
-
-    def _note_attempt(self, batch: Batch) -> None:
-        """Before a line is first sent, its generation is in a checkpoint, and how far sending
-        went beside it: only so can a repeat after a kill be told."""
-        if not batch.tail.saved:
-            self._save_marks()
-        self._journal.note_attempt(batch.tail, batch.end)
-
-    def _save_marks(self) -> bool:
-        tails = [tail for w in self._watched.values() for tail in w.tailer.tails]
-        if not all(tail.saved for tail in tails):
-            self._journal.dirty = True
-        marks = self._parked | {key: w.tailer.marks() for key, w in self._watched.items()}
-        saved = self._journal.save(marks)
-        for tail in tails:
-            tail.saved = tail.saved or saved
-        return saved
-
-    def _apply_settled(self) -> None:
-        while self._settled:
-            batch, outcome = self._settled.popleft()
-            batch.outcome = outcome
-            batch.records.clear()
-            pending = batch.watched.pending[batch.tail.generation]
-            while pending and pending[0].outcome is not None:
-                self._acknowledge(pending.popleft())
-            if not pending:
-                del batch.watched.pending[batch.tail.generation]
-
-    def _acknowledge(self, batch: Batch) -> None:
-        self._ledger.settle(batch.watched.name, batch.tail.source, batch.final())
-        batch.tail.acked = batch.end
-        self._journal.dirty = True

@@ -1,6 +1,8 @@
-"""Everything durable of one agent: its lock, its checkpoint in two generations, and pushed
-telemetry that could not be sent before the end.
+"""Everything durable of one agent: its lock, its checkpoint in two generations, the journal of what
+happened since, and pushed telemetry that could not be sent before the end.
 
+A checkpoint is on disk before the one before it goes, so it outlives the machine. The journal is
+not synced: it outlives this process, and a loss of power costs repeats since the last checkpoint.
 A state file that cannot be read never stops a start and never skips data: it is set aside, the
 generation before is taken, and without one reading starts over (repeats, no loss).
 """
@@ -8,13 +10,15 @@ generation before is taken, and without one reading starts over (repeats, no los
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
@@ -24,8 +28,7 @@ from .paths import private_folder
 _HEADER = struct.Struct("<4sI32s")
 """Of an unsent body: magic, number of items, SHA-256 of the body."""
 _MAGIC = b"TBU1"
-_ATTEMPT = struct.Struct("<16sQ8s")
-"""Of an attempt: generation, offset, start of the SHA-256 of both."""
+T = TypeVar("T")
 
 
 class State:
@@ -37,28 +40,29 @@ class State:
         self.folder = private_folder(folder)
         self.problems: list[str] = []
         self._lock: int | None = _locked(self.folder)
-        self._attempts = os.open(folder / "attempts", os.O_RDWR | os.O_CREAT, 0o600)
-        self._slots: dict[str, int] = {}
+        self._journal = _open_journal(self.folder / "journal")
+        self._torn = True
+        """Whether the last line of the journal may lack its end."""
 
     def close(self) -> None:
         if self._lock is not None:
-            os.close(self._attempts)
+            os.close(self._journal)
             os.close(self._lock)
             self._lock = None
 
-    def load(self) -> dict[str, Any]:
-        """The newest checkpoint that is whole; empty when there is none."""
+    def load(self, kind: type[T]) -> T | None:
+        """The newest checkpoint that is whole and a ``kind``; None when there is none."""
         for name in ("checkpoint", "checkpoint.previous"):
             path = self.folder / name
             try:
-                return _decode(path.read_bytes())
+                return msgspec.json.decode(_checked(path.read_bytes()), type=kind)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as error:
                 self._set_aside(path, error)
-        return {}
+        return None
 
-    def save(self, document: dict[str, Any]) -> None:
+    def save(self, document: msgspec.Struct) -> None:
         """Make ``document`` the checkpoint; on disk when this returns. Raises ``OSError``, and then
         the one before still stands."""
         path = self.folder / "checkpoint"
@@ -67,31 +71,36 @@ class State:
             _link_over(path, self.folder / "checkpoint.previous")
         _write(path, body + b"\n" + hashlib.sha256(body).hexdigest().encode() + b"\n")
 
-    def note_attempt(self, generation: str, offset: int) -> None:
-        """Write ahead that bytes before ``offset`` of a file generation may have been sent. Not
-        synced: it has to outlive this process, not the machine."""
-        slot = self._slots.setdefault(generation, len(self._slots))
-        name = generation.encode()
-        digest = hashlib.sha256(name + offset.to_bytes(8, "little")).digest()[:8]
-        os.pwrite(self._attempts, _ATTEMPT.pack(name, offset, digest), slot * _ATTEMPT.size)
+    def append(self, entry: bytes) -> None:
+        """Add ``entry`` (without a line feed) to the journal. Raises ``OSError``, and then it may
+        be there in part, which ``entries`` leaves out."""
+        line = b"%08x %b\n" % (zlib.crc32(entry), entry)
+        line = b"\n" + line if self._torn else line
+        self._torn = True
+        if os.write(self._journal, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._torn = False
 
-    def attempts(self) -> dict[str, int]:
-        """Offset by generation as noted by the process before; torn entries are left out."""
-        found = {}
-        data = os.pread(self._attempts, os.fstat(self._attempts).st_size, 0)
-        whole = len(data) - len(data) % _ATTEMPT.size
-        for name, offset, digest in _ATTEMPT.iter_unpack(data[:whole]):
-            expected = hashlib.sha256(name.rstrip(b"\0") + offset.to_bytes(8, "little")).digest()
-            if digest == expected[:8]:
-                found[name.rstrip(b"\0").decode()] = offset
-        return found
+    def entries(self) -> Iterator[bytes]:
+        """What was appended since the checkpoint before the last, in order, at the least; an entry
+        that is damaged or torn is left out."""
+        for name in ("journal.previous", "journal"):
+            with contextlib.suppress(FileNotFoundError):
+                for line in (self.folder / name).read_bytes().split(b"\n"):
+                    digest, _, entry = line.partition(b" ")
+                    if digest == b"%08x" % zlib.crc32(entry):
+                        yield entry
 
-    def keep_attempts(self, kept: dict[str, int]) -> None:
-        """Forget all attempts but ``kept``: called when files are gone, and at the start."""
-        os.ftruncate(self._attempts, 0)
-        self._slots.clear()
-        for generation, offset in kept.items():
-            self.note_attempt(generation, offset)
+    def begin_journal(self) -> None:
+        """Go on in a new journal; the one until now is kept beside it, the one before that is not.
+        To be called as a checkpoint is taken that holds all that the present one says. Raises
+        ``OSError``, and then that one goes on."""
+        path = self.folder / "journal"
+        journal = _open_journal(path.with_name("journal.new"))
+        path.replace(path.with_name("journal.previous"))
+        path.with_name("journal.new").replace(path)
+        os.close(self._journal)
+        self._journal = journal
 
     def save_unsent(
         self, signal: str, unsent: Iterable[tuple[int, bytes]], limit: int
@@ -160,6 +169,10 @@ def _locked(folder: Path) -> int:
     return lock
 
 
+def _open_journal(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
 def _decode_unsent(data: bytes) -> tuple[int, bytes]:
     if len(data) < _HEADER.size:
         raise ValueError("it is cut off")
@@ -170,11 +183,11 @@ def _decode_unsent(data: bytes) -> tuple[int, bytes]:
     return items, body
 
 
-def _decode(data: bytes) -> dict[str, Any]:
+def _checked(data: bytes) -> bytes:
     body, newline, digest = data.rstrip(b"\n").rpartition(b"\n")
     if not newline or hashlib.sha256(body).hexdigest().encode() != digest:
         raise ValueError("its checksum is wrong")
-    return msgspec.json.decode(body, type=dict[str, Any])
+    return body
 
 
 def _write(path: Path, data: bytes) -> None:

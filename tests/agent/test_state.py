@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from tickbird.errors import CannotCreate
 from tickbird.state import State
 
-DOCUMENT = {"version": 1, "files": {"shop": [1, 2, 3]}}
+
+class Document(Struct):
+    n: int
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def test_a_place_that_is_no_folder_is_refused_with_a_remedy(tmp_path: Path) -> N
 
 
 def test_nobody_else_can_read_what_is_kept(state: State) -> None:
-    state.save(DOCUMENT)
+    state.save(Document(1))
     state.save_unsent("traces", [(1, b"x")], 1000)
     assert state.folder.stat().st_mode & 0o077 == 0
     for path in state.folder.rglob("*"):
@@ -68,17 +71,17 @@ def test_nobody_else_can_read_what_is_kept(state: State) -> None:
 
 
 def test_a_checkpoint_outlives_the_process(state: State) -> None:
-    assert state.load() == {}
-    state.save(DOCUMENT)
+    assert state.load(Document) is None
+    state.save(Document(1))
     reopened = again(state)
-    assert reopened.load() == DOCUMENT
+    assert reopened.load(Document) == Document(1)
     assert reopened.problems == []
     reopened.close()
 
 
 def test_every_damage_of_the_newest_checkpoint_leads_to_the_one_before(state: State) -> None:
-    state.save({"n": 1})
-    state.save({"n": 2})
+    state.save(Document(1))
+    state.save(Document(2))
     path = state.folder / "checkpoint"
     previous = (state.folder / "checkpoint.previous").read_bytes()
     whole = path.read_bytes()
@@ -92,45 +95,85 @@ def test_every_damage_of_the_newest_checkpoint_leads_to_the_one_before(state: St
         path.write_bytes(damaged)
         (state.folder / "checkpoint.previous").write_bytes(previous)
         state.problems.clear()
-        assert state.load() == {"n": 1}
+        assert state.load(Document) == Document(1)
         assert len(state.problems) == 1
         for bad in state.folder.glob("*.bad-*"):
             bad.unlink()
 
 
 def test_with_both_generations_damaged_it_starts_over_and_says_so(state: State) -> None:
-    state.save({"n": 1})
-    state.save({"n": 2})
+    state.save(Document(1))
+    state.save(Document(2))
     (state.folder / "checkpoint").write_bytes(b"")
     (state.folder / "checkpoint.previous").write_bytes(b"")
-    assert state.load() == {}
+    assert state.load(Document) is None
     assert len(state.problems) == 2
     assert (state.folder / "checkpoint.bad-1").exists()
 
 
 def test_a_save_that_was_broken_off_leaves_the_one_before(state: State) -> None:
-    state.save({"n": 1})
+    state.save(Document(1))
     (state.folder / "checkpoint.new").write_bytes(b"half")
-    assert state.load() == {"n": 1}
-    state.save({"n": 2})
-    assert state.load() == {"n": 2}
+    assert state.load(Document) == Document(1)
+    state.save(Document(2))
+    assert state.load(Document) == Document(2)
 
 
-def test_attempts_are_known_again_and_torn_ones_left_out(state: State) -> None:
-    state.note_attempt("a" * 16, 100)
-    state.note_attempt("b" * 16, 200)
-    state.note_attempt("a" * 16, 150)
+def test_the_journal_outlives_the_process_and_reaches_back_to_the_checkpoint_before(
+    state: State,
+) -> None:
+    for number in range(6):
+        state.append(b'{"n": %d}' % number)
+        if number % 2:
+            state.begin_journal()
     reopened = again(state)
-    assert reopened.attempts() == {"a" * 16: 150, "b" * 16: 200}
-    with (reopened.folder / "attempts").open("r+b") as file:
-        file.seek(20)
-        file.write(b"\xff")
-        file.seek(0, 2)
-        file.write(b"torn")
-    assert reopened.attempts() == {"b" * 16: 200}
-    reopened.keep_attempts({"b" * 16: 200})
-    assert (reopened.folder / "attempts").stat().st_size == 32
+    reopened.append(b"{}")
+    assert list(reopened.entries()) == [b'{"n": 4}', b'{"n": 5}', b"{}"]
     reopened.close()
+
+
+def test_every_damage_of_the_journal_costs_only_the_entries_that_it_hits(state: State) -> None:
+    entries = [b'{"n": %d}' % number for number in range(4)]
+    for entry in entries:
+        state.append(entry)
+    path = state.folder / "journal"
+    whole = path.read_bytes()
+    size = len(whole) // 4
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        found = list(state.entries())
+        assert found == entries[: len(found)]
+        assert len(found) >= length // size - 1
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert len(found := list(state.entries())) >= 2
+        assert set(found) <= set(entries)
+
+
+def test_an_entry_after_a_torn_one_is_whole(state: State) -> None:
+    state.append(b"one")
+    with (state.folder / "journal").open("ab") as file:
+        file.write(b"0000")
+    reopened = again(state)
+    reopened.append(b"two")
+    assert list(reopened.entries()) == [b"one", b"two"]
+    reopened.close()
+
+
+def test_a_journal_that_cannot_be_begun_goes_on(state: State) -> None:
+    state.append(b"one")
+    (state.folder / "journal.new").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        state.begin_journal()
+    state.append(b"two")
+    assert list(state.entries()) == [b"one", b"two"]
+
+
+def test_a_checkpoint_of_another_kind_is_set_aside(state: State) -> None:
+    state.save(Document(1))
+    state.save(Document("no number"))  # type: ignore[arg-type]
+    assert state.load(Document) == Document(1)
+    assert (state.folder / "checkpoint.bad-1").exists()
 
 
 def test_unsent_bodies_come_back_once_in_order(state: State) -> None:

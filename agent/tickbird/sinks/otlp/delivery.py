@@ -34,18 +34,23 @@ def unheard(_outcome: Outcome) -> None:
     """For payloads whose outcome only the lane's counters take note of."""
 
 
+def unnoted() -> None:
+    """For payloads whose first try nobody takes note of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Payload:
     """One request's worth of data. ``split`` makes parts (in order, together the same items) for
     a Collector that finds the whole too large or bad; the lane adds up what became of them, and
-    calls ``settle`` of the whole, from its sender's thread. ``settle`` must be quick and must not
-    raise."""
+    calls ``settle`` of the whole, from its sender's thread; ``sending`` it calls from there before
+    it first sends the whole. Both must be quick and must not raise."""
 
     body: bytes
     """OTLP protobuf, not compressed."""
     items: int
     split: Callable[[], Sequence[Payload]] | None = None
     settle: Callable[[Outcome], None] = unheard
+    sending: Callable[[], None] = unnoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class Lane:
         self._capacity = capacity
         self._backoff = backoff or Backoff()
         self._failures = 0
+        self._tried: Payload | None = None
         self._queue: deque[Payload] = deque()
         self._status = LaneStatus(signal)
         self._lock = threading.Lock()
@@ -193,6 +199,9 @@ class Lane:
                 self._arrived.clear()
                 return None
             payload = self._queue[0]
+        if payload is not self._tried:
+            self._tried = payload
+            payload.sending()
         reply = self._client.send(payload.body, timeout)
         self._note(reply)
         if reply.verdict in (Verdict.RETRY, Verdict.HOLD):
