@@ -211,6 +211,8 @@ def _stall(stall: Stall) -> Document:
         "duration_seconds": stall.duration,
         "ongoing": stall.ongoing,
         "cause": stall.cause,
+        "certainty": stall.certainty,
+        "evidence": dict(stall.evidence) if stall.evidence else None,
         "culprit": culprit
         and {
             "function": culprit.get("function"),

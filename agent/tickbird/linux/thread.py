@@ -29,11 +29,11 @@ _CALLS = {
 }  # fmt: skip
 _COLUMN = {"x86_64": 0, "aarch64": 1}.get(os.uname().machine)
 _NAMES = {numbers[_COLUMN]: name for name, numbers in _CALLS.items()} if _COLUMN is not None else {}
-_OF_DESCRIPTOR = frozenset(
-    ("read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "fsync")
-    + ("fdatasync", "ftruncate", "fallocate", "flock", "fcntl", "ioctl", "sendto", "recvfrom")
-    + ("sendmsg", "recvmsg", "connect", "accept", "accept4", "getdents64", "sendfile")
-)
+_OF_DESCRIPTOR = frozenset({
+    "read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "fsync",
+    "fdatasync", "ftruncate", "fallocate", "flock", "fcntl", "ioctl", "sendto", "recvfrom",
+    "sendmsg", "recvmsg", "connect", "accept", "accept4", "getdents64", "sendfile",
+})  # fmt: skip
 """Calls whose first argument is a descriptor."""
 
 FAULT = "page fault"

@@ -65,6 +65,39 @@ class TestLoopBlocked:
         counts = [(c["function"], c["stalls"]) for c in found.evidence["culprits"]]
         assert counts == [("hash", 2), ("parse", 1)]
 
+    @pytest.mark.parametrize(
+        ("cause", "certainty", "evidence", "words"),
+        [
+            ("cpu", "measured", {}, ", computing"),
+            ("cpu", "likely", {}, ", probably computing"),
+            (
+                "blocking call",
+                "measured",
+                {"call": "read", "path": "/f"},
+                ", waiting in read of /f",
+            ),
+            ("blocking call", "measured", {"call": "wait4"}, ", waiting in wait4"),
+            ("starved", "measured", {}, ", while the host gave it no processor"),
+            (None, None, {}, "at worst"),
+        ],
+    )
+    def test_it_says_what_was_going_on_where_no_function_is_known(
+        self, history: History, cause: str, certainty: str, evidence: dict[str, str], words: str
+    ) -> None:
+        history.loop(0.3, [Stall(T0, 0.3, "probe", False, cause, None, certainty, evidence)])
+        history.loop(0.2, [Stall(T0 + 1, 0.2, "probe")])
+        found = certain(loop_blocked.judge(history.subject(), LIMITS))
+        assert found.title.endswith(words)
+        assert found.evidence["causes"] == ({cause: 1, "unknown": 1} if cause else {"unknown": 2})
+
+    def test_the_function_that_ran_while_the_host_gave_no_processor_is_not_blamed(
+        self, history: History
+    ) -> None:
+        history.loop(0.3, [Stall(T0, 0.3, "probe", False, "starved", {"function": "hash"})])
+        found = certain(loop_blocked.judge(history.subject(), LIMITS))
+        assert "hash" not in found.title
+        assert "not the reason" in found.advice
+
     def test_a_stall_that_goes_on_fails(self, history: History) -> None:
         history.loop()
         for _ in range(5):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import PurePath
+from collections import Counter
 from typing import Any
 
 from ...model import Finding, Stall, Status
 from .. import words
+from ..stalls import advice, why
 from ..subject import Limits, Subject
 from . import Check, runbook
 
@@ -39,30 +39,24 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:
             "ongoing": ongoing,
             "method": subject.loop.method,
             "cause": worst.cause,
+            "certainty": worst.certainty,
+            "causes": dict(Counter(stall.cause or "unknown" for stall in stalls)),
             "culprit": dict(worst.culprit) if worst.culprit else None,
             "culprits": _by_culprit(stalls),
         },
-        _advice(worst),
+        advice(worst),
         runbook("EventLoopBlocked"),
     )
 
 
 def _title(subject: Subject, stalls: list[Stall], worst: Stall) -> str:
-    place = f" in {_place(worst.culprit)}" if worst.culprit else ""
-    if stalls[-1].ongoing:
-        last = stalls[-1]
-        lasted = words.seconds(last.duration)
-        place = f" in {_place(last.culprit)}" if last.culprit else ""
-        return f"{subject.name}: the event loop has been blocked for {lasted} and still is{place}"
+    last = stalls[-1]
+    if last.ongoing:
+        blocked = f"has been blocked for {words.seconds(last.duration)} and still is{why(last)}"
+        return f"{subject.name}: the event loop {blocked}"
     times = words.count(len(stalls), "time")
     longest = words.seconds(worst.duration)
-    return f"{subject.name}: the event loop was blocked {times}, for {longest} at worst{place}"
-
-
-def _place(culprit: Mapping[str, Any]) -> str:
-    file, line = culprit.get("file"), culprit.get("line")
-    where = f" ({PurePath(file).name}:{line})" if file else ""
-    return words.printable(f"{culprit.get('function') or 'an unnamed function'}{where}")
+    return f"{subject.name}: the event loop was blocked {times}, for {longest} at worst{why(worst)}"
 
 
 def _by_culprit(stalls: list[Stall]) -> list[dict[str, Any]]:
@@ -77,15 +71,6 @@ def _by_culprit(stalls: list[Stall]) -> list[dict[str, Any]]:
             one["stalls"] += 1
             one["seconds"] += stall.duration
     return sorted(found.values(), key=lambda one: -one["seconds"])
-
-
-def _advice(worst: Stall) -> str:
-    if worst.culprit:
-        return "Split this work up, move it to a worker thread, or use its asynchronous form."
-    return (
-        "Look for synchronous work in what ran then: file or crypto calls with a synchronous form, "
-        "large JSON, a heavy loop or regular expression, a blocking client in a coroutine."
-    )
 
 
 CHECK = Check("loop_blocked", judge)
