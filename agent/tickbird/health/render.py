@@ -35,6 +35,9 @@ def as_text(document: Document, paint: Paint = plain) -> str:
     for entry in flat(document):
         lines += _entry_text(entry, document["generated_at"], paint)
         lines.append("")
+    for service in document["services"]:
+        lines += [paint(_all_of(service), "bold")]
+        lines += [f"  {label:<7}{value}" for label, value in facts_of_all(service)] + [""]
     if not document["targets"]:
         lines += [paint("no target is watched", "unknown"), ""]
     for finding in _grave(document["findings"]):
@@ -89,12 +92,27 @@ def facts(entry: Document) -> list[tuple[str, str]]:
     return found
 
 
+def _all_of(service: Document) -> str:
+    return f"{words.printable(service['name'])}, {len(service['keys'])} processes together"
+
+
+def facts_of_all(service: Document) -> list[tuple[str, str]]:
+    """The same of a service of several processes."""
+    found = [("uses", use) for use in [_use(service)] if use]
+    for loop in service["loops"]:
+        measured = words.count(len(loop["keys"]), "loop")
+        found.append(("loop", f"{_loop(loop)}; {measured}, the worst {loop['worst']}"))
+    if (http := service["http"]) is not None:
+        found.append(("http", _http(http)))
+    return found
+
+
 def _use(entry: Document) -> str:
     parts = []
     if (cpu := entry["cpu"]["utilization"]) is not None:
         parts.append(f"CPU {words.share(cpu)} of a core")
     if (rss := entry["memory"]["rss_bytes"]) is not None:
-        limit = entry["memory"]["limit_bytes"]
+        limit = entry["memory"].get("limit_bytes")
         parts.append(f"memory {words.size(rss)}" + (f" of {words.size(limit)}" if limit else ""))
     if (fds := entry["fds"]["open"]) is not None:
         parts.append(f"{fds} file descriptors")
@@ -109,8 +127,9 @@ def _loop(loop: Document) -> str:
         if delay[name] is not None
     ]
     text = "delay " + ", ".join(parts) if parts else "no iteration seen"
-    if loop["stalls"]:
-        text += f"; {words.count(len(loop['stalls']), 'stall')}"
+    stalls = loop["stalls"]
+    if number := stalls if isinstance(stalls, int) else len(stalls):
+        text += f"; {words.count(number, 'stall')}"
     if loop["utilization"] is not None:
         text += f"; busy {words.share(loop['utilization'])}"
     return f"{text} ({loop['method']}{'' if loop['exact'] else ', not exact'})"
@@ -174,6 +193,9 @@ def as_markdown(document: Document) -> str:
         lines += [f"- {label}: {_md(value)}" for label, value in facts(entry)]
         lines += [""] + [_finding_md(finding) for finding in _grave(entry["findings"])]
         lines += [f"- ok: {_md(_passed(entry))}", ""] if _passed(entry) else [""]
+    for service in document["services"]:
+        lines += [f"## {_md(_all_of(service))}", ""]
+        lines += [*(f"- {label}: {_md(value)}" for label, value in facts_of_all(service)), ""]
     lines += [_finding_md(finding) for finding in _grave(document["findings"])]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -216,6 +238,10 @@ def as_html(document: Document) -> str:
         body += [_finding_html(finding) for finding in _grave(entry["findings"])]
         if passed := _passed(entry):
             body.append(f'<p class="dim">ok: {html.escape(passed)}</p>')
+    for service in document["services"]:
+        body.append(f"<h2>{html.escape(_all_of(service))}</h2><dl>")
+        known = facts_of_all(service)
+        body += [f"<dt>{k}</dt><dd>{html.escape(v)}</dd>" for k, v in known] + ["</dl>"]
     body += [_finding_html(finding) for finding in _grave(document["findings"])]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

@@ -8,21 +8,18 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ..ledger import Totals
-from ..model import Finding, LogRecord, Stall, Status
+from ..model import Finding, Status
 from ..recorder import TargetView
 from .checks import AgentCheck, AgentUse, Check, checks
-from .subject import Http, Limits, Loop, Requests, Subject, cpu_of, http_of, loop_of
+from .document import Document, entry_of, finding_of, service_of
+from .rollup import RollUp, roll_up
+from .subject import Limits, Subject, http_of, loop_of
 
 SCHEMA = 1
 """Rises when a key changes its meaning or leaves; new keys may come at any time."""
 
 EXIT_CODES = {Status.OK: 0, Status.WARN: 1, Status.FAIL: 2, Status.UNKNOWN: 3}
 _SEVERITY = (Status.OK, Status.UNKNOWN, Status.WARN, Status.FAIL)
-EXACT = 0.002
-"""Seconds: a method whose error is at most this is called exact."""
-_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-
-Document = dict[str, Any]
 
 
 def build(
@@ -49,17 +46,17 @@ def build(
     """
     wanted = [view for view in views if _matches(view, target)]
     manned = {view.target.name for view in views if view.target.ordinal is not None}
-    entries = [
-        _entry(
-            replace(
-                _subject(view, totals, manned, (problems_of or {}).get(view.target.key, {})),
-                automatic=automatic,
-                launched=launched,
-            ),
-            (limits or {}).get(view.target.name, Limits()),
+    subjects = [
+        replace(
+            _subject(view, totals, manned, (problems_of or {}).get(view.target.key, {})),
+            automatic=automatic,
+            launched=launched,
         )
         for view in wanted
     ]
+    given = limits or {}
+    limited = [(one, given.get(one.view.target.name, Limits())) for one in subjects]
+    entries = [entry_of(one, of, _judge(one, of)) for one, of in limited]
     use = replace(agent or AgentUse(), problems=tuple(problems))
     document: Document = {
         "schema": SCHEMA,
@@ -68,7 +65,10 @@ def build(
         "sink": sink,
         "status": Status.UNKNOWN.value,
         "targets": _grouped(wanted, entries),
-        "findings": [_finding(finding) for finding in _judge_agent(use)],
+        "services": [
+            service_of(one, given.get(one.name, Limits())) for one in _rolled_up(subjects)
+        ],
+        "findings": [finding_of(finding) for finding in _judge_agent(use)],
     }
     if entries:
         document["status"] = worst(findings_of(document)).value
@@ -90,6 +90,14 @@ def _grouped(views: Sequence[TargetView], entries: Sequence[Document]) -> list[D
         else:
             master["workers"].append(entry)
     return top
+
+
+def _rolled_up(subjects: Sequence[Subject]) -> Iterable[RollUp]:
+    """One for each service that has several processes."""
+    by_name: dict[str, list[Subject]] = {}
+    for one in subjects:
+        by_name.setdefault(one.view.target.name, []).append(one)
+    return [roll_up(name, some) for name, some in by_name.items() if len(some) > 1]
 
 
 def findings_of(document: Mapping[str, Any]) -> Iterable[Document]:
@@ -145,145 +153,3 @@ def _judge(subject: Subject, limits: Limits) -> Iterable[Finding]:
 def _judge_agent(agent: AgentUse) -> Iterable[Finding]:
     found = (check.judge(agent) for check in checks() if isinstance(check, AgentCheck))
     return [finding for finding in found if finding is not None]
-
-
-def _entry(subject: Subject, limits: Limits) -> Document:
-    view = subject.view
-    target = view.target
-    return {
-        "name": target.name,
-        "key": target.key,
-        "pid": target.pid,
-        "runtime": subject.runtime,
-        "runtime_version": view.runtime.version if view.runtime else None,
-        "started_at": target.identity.started_at if target.identity else None,
-        "watched_since": view.watched_since,
-        "ended_at": view.ended_at,
-        "restarts": len(view.restarts),
-        "service_instance_id": target.attributes.get("service.instance.id"),
-        "workers": [],
-        "cpu": {"utilization": cpu_of(view)},
-        "memory": {
-            "rss_bytes": _whole(view.last.get("rss")),
-            "limit_bytes": _whole(view.last.get("memory_limit")),
-            "heap_used_bytes": _whole(view.last.get("heap_used")),
-        },
-        "fds": {"open": _whole(view.last.get("fds")), "limit": _whole(view.last.get("fd_limit"))},
-        "loop": _loop(subject.loop, view, limits) if subject.loop else None,
-        "http": _http(subject.http) if subject.http else None,
-        "logs": _logs(subject.logs) if subject.logs else None,
-        "errors": [_error(record) for record in view.errors[-20:]],
-        "findings": [_finding(finding) for finding in _judge(subject, limits)],
-    }
-
-
-def _loop(loop: Loop, view: TargetView, limits: Limits) -> Document:
-    return {
-        "method": loop.method,
-        "exact": loop.error is not None and loop.error <= EXACT,
-        "error_seconds": loop.error,
-        "delay_seconds": {
-            "min": loop.min,
-            "mean": loop.mean,
-            **{name: loop.quantile(q) for name, q in _QUANTILES.items()},
-            "max": loop.max,
-        },
-        "utilization": loop.utilization,
-        "blocked_seconds": sum(max(0.0, s.duration - limits.stall) for s in view.stalls),
-        "windows": [
-            {
-                "start": window.start,
-                "delay_max_seconds": window.loop.max if window.loop.iterations else None,
-                "utilization": window.loop.utilization,
-            }
-            for window in view.windows
-            if window.loop is not None
-        ],
-        "stalls": [_stall(stall) for stall in view.stalls],
-        "phases": None,
-    }
-
-
-def _stall(stall: Stall) -> Document:
-    culprit = stall.culprit
-    return {
-        "start": stall.start,
-        "duration_seconds": stall.duration,
-        "ongoing": stall.ongoing,
-        "cause": stall.cause,
-        "certainty": stall.certainty,
-        "evidence": dict(stall.evidence) if stall.evidence else None,
-        "culprit": culprit
-        and {
-            "function": culprit.get("function"),
-            "file": culprit.get("file"),
-            "line": culprit.get("line"),
-            "stack": list(culprit.get("stack") or ()),
-        },
-    }
-
-
-def _http(http: Http) -> Document:
-    total = http.total
-    return {
-        "source": http.source,
-        "requests": total.count,
-        "errors": total.errors,
-        "error_ratio": total.error_ratio,
-        "duration_seconds": {
-            **{name: total.quantile(q) for name, q in _QUANTILES.items()},
-            "max": total.max if total.count else None,
-        },
-        "routes": [_route(route) for route in http.routes],
-    }
-
-
-def _route(route: Requests) -> Document:
-    return {
-        "method": route.method,
-        "route": route.route,
-        "requests": route.count,
-        "errors": route.errors,
-        "error_ratio": route.error_ratio,
-        "p50_seconds": route.quantile(0.5),
-        "p99_seconds": route.quantile(0.99),
-        "max_seconds": route.max,
-    }
-
-
-def _logs(logs: Totals) -> Document:
-    return {
-        "read": logs.read,
-        "delivered": logs.delivered,
-        "refused": dict(logs.refused),
-        "dropped": dict(logs.dropped),
-        "queued": logs.queued,
-        "redelivered": logs.redelivered,
-        "correlated": logs.correlated,
-    }
-
-
-def _error(record: LogRecord) -> Document:
-    return {
-        "time": (record.time_ns or record.observed_ns) / 1e9 or None,
-        "severity": record.severity_text or None,
-        "body": record.body,
-        "trace_id": record.trace_id,
-        "correlation_id": record.correlation_id,
-    }
-
-
-def _finding(finding: Finding) -> Document:
-    return {
-        "check": finding.check,
-        "status": finding.status.value,
-        "title": finding.title,
-        "target": finding.target,
-        "evidence": dict(finding.evidence),
-        "advice": finding.advice or None,
-        "runbook": finding.runbook or None,
-    }
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)

@@ -14,7 +14,7 @@ from histories import RSS, T0, History, Lines, target
 from tickbird.health import render
 from tickbird.health.checks import AgentUse
 from tickbird.health.report import build, exit_code, findings_of
-from tickbird.model import LogRecord, RuntimeInfo, Sample, Stall, Status
+from tickbird.model import LogRecord, LoopWindow, RuntimeInfo, Sample, Stall, Status
 from tickbird.recorder import Recorder
 
 DOCS = Path(__file__).parents[3] / "docs" / "json.md"
@@ -126,6 +126,87 @@ def test_workers_stand_under_their_master() -> None:
         history.second()
     (entry,) = document(history)["targets"]
     assert [worker["key"] for worker in entry["workers"]] == ["shop/0", "shop/1"]
+
+
+def workers(*delays: tuple[float, ...], methods: str = "") -> History:
+    """A master without a loop, and one worker for each of ``delays``, second by second."""
+    recorder = Recorder(900.0, 8 << 20)
+    History(target("shop", "python"), recorder).second()
+    for number, seconds in enumerate(delays):
+        history = History(target(f"shop/{number}", "asyncio", number), recorder)
+        for seconds_late in seconds:
+            stalls = [Stall(history.now, seconds_late, "probe")] if seconds_late >= 0.1 else []
+            history.loop(seconds_late, stalls)
+        history.second(Sample(RSS, 50e6))
+    return history
+
+
+def test_four_workers_are_four_entries_and_one_roll_up() -> None:
+    found = document(workers((0.001, 0.4), (0.001, 0.2), (0.001, 0.001), (0.002, 0.001)))
+    (entry,) = found["targets"]
+    assert [worker["key"] for worker in entry["workers"]] == [f"shop/{n}" for n in range(4)]
+    (service,) = found["services"]
+    assert service["keys"] == ["shop", *(f"shop/{n}" for n in range(4))]
+    (loop,) = service["loops"]
+    assert len(loop["keys"]) == 4  # the master has none
+    assert (loop["stalls"], loop["worst"]) == (2, "shop/0")
+    assert loop["blocked_seconds"] == pytest.approx(0.3 + 0.1)
+    assert loop["utilization"] == pytest.approx(0.2)
+    assert service["memory"]["rss_bytes"] == 200e6
+
+
+def test_quantiles_of_all_come_from_all_iterations_and_are_no_mean() -> None:
+    found = document(workers((0.001,) * 9, (0.001,) * 9, (0.5,)))
+    (loop,) = found["services"][0]["loops"]
+    delay = loop["delay_seconds"]
+    assert delay["p50"] == pytest.approx(0.001, rel=0.1)
+    assert delay["p90"] == pytest.approx(0.001, rel=0.1)  # one second in nineteen was late
+    assert delay["p99"] == pytest.approx(0.5, rel=0.1)
+    assert (delay["min"], delay["max"]) == (0.001, 0.5)
+    assert delay["mean"] == pytest.approx((18 * 0.001 + 0.5) / 19)
+
+
+def test_loops_that_two_methods_measure_are_not_added_up() -> None:
+    history = workers((0.001,))
+    traced = History(target("shop/9", "asyncio", 9), history.recorder)
+    traced.now = history.now
+    window = LoopWindow(traced.now, 1.0, "trace", 0.001, 1, 0.3, 0.3, 0.3, {90: 1}, 0.3, 0.7)
+    traced.second(window)
+    loops = document(traced)["services"][0]["loops"]
+    assert {loop["method"]: loop["keys"] for loop in loops} == {
+        "probe": ["shop/0"],
+        "trace": ["shop/9"],
+    }
+
+
+def test_requests_of_all_workers_are_counted_together() -> None:
+    recorder = Recorder(900.0, 8 << 20)
+    for number, status in enumerate((200, 500)):
+        history = History(target(f"shop/{number}", "asyncio", number), recorder)
+        history.requests("/a", [0.01] * 30, status)
+        history.serve()
+    http = document(history)["services"][0]["http"]
+    assert (http["requests"], http["errors"], http["error_ratio"]) == (60, 30, 0.5)
+    assert [route["requests"] for route in http["routes"]] == [60]
+
+
+def test_a_worker_that_ended_uses_nothing_any_more_but_its_stalls_count() -> None:
+    history = workers((0.4,), (0.001,))
+    history.recorder.end("shop/0", history.now)
+    (service,) = document(history)["services"]
+    assert service["memory"]["rss_bytes"] == 50e6
+    assert service["loops"][0]["stalls"] == 1
+
+
+def test_a_service_of_one_process_has_no_roll_up(busy: History) -> None:
+    assert document(busy)["services"] == []
+
+
+def test_people_see_the_roll_up_too() -> None:
+    found = document(workers((0.001, 0.4), (0.001, 0.2)))
+    for rendered in (render.as_text(found), render.as_markdown(found), render.as_html(found)):
+        assert "3 processes together" in rendered
+        assert "2 loops, the worst shop/0" in rendered
 
 
 def test_a_worker_without_a_master_stands_for_itself() -> None:
