@@ -123,6 +123,7 @@ class Agent:
             self._start(f"send-{lane.signal}", partial(lane.run, parts.stop_sending))
         self._start("logs", partial(self._read_logs, parts))
         self._start("probes", partial(parts.probes.run, self._stop))
+        self._start("traces", partial(parts.sampling.tracer.run, self._stop))
         for name, serve in parts.servers():
             self._start(name, serve)
         for number in range(WORKERS):

@@ -11,6 +11,7 @@ from .model import Item, Sample, Stall, Target
 from .recorder import Recorder
 from .sources import Context, SourceType
 from .sources.probe import ProbeReceiver
+from .sources.tracereader import TraceReader
 from .store import Store
 from .targets import Finder, Found
 from .telemetry import OwnCpu
@@ -31,7 +32,8 @@ class Sampling:
         self.watches = Watches(clock, self._context, self._deliver, self._release, self._end)
         self.own_cpu = OwnCpu()
         self.ended: Callable[[Target], None] | None = None
-        probes.on_stall = self._stalled
+        self.tracer = TraceReader()
+        probes.on_stall = self.tracer.on_stall = self._stalled
 
     def follow(self, ended: bool = False) -> list[Found]:
         """Look for targets, and watch exactly those that are there; ``ended``: one is not."""
@@ -49,7 +51,7 @@ class Sampling:
             self.recorder.forget(target.key)
 
     def _context(self, found: Found) -> Context:
-        return Context(self.config, found.spec, self.clock, self.probes)
+        return Context(self.config, found.spec, self.clock, self.probes, self.tracer)
 
     def _deliver(
         self, target: Target, kind: SourceType, items: list[Item], samples: list[Sample]

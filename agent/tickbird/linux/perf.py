@@ -1,11 +1,13 @@
 """perf events on the epoll system calls of one thread, without a compiled part.
 
 When a thread leaves epoll its loop begins a turn, when it enters again the turn ends: the time
-between is the iteration. Only two tracepoints of one thread are read; nothing in it changes.
+between is the iteration. Only these tracepoints of one thread are read; nothing in it changes.
+Layouts and numbers: perf_event_open(2), include/uapi/linux/perf_event.h.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -13,211 +15,254 @@ import mmap
 import os
 import select
 import struct
-from collections.abc import Mapping
-from pathlib import Path
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-from ..errors import SourceError, TargetGone
 from .tracepoints import CALLS
 
-EPOLL_NUMBERS = {"x86_64": (232, 281, 441), "aarch64": (22, 441)}
-"""System call numbers of CALLS, to find the thread that waits in one."""
-
 _OPEN_NUMBER = {"x86_64": 298, "aarch64": 241}
-_PAGES = 64
-_RECORD_LOST, _RECORD_SAMPLE = 2, 9
-_SET_OUTPUT = 0x2405
+_BARRIER_NUMBER = {"x86_64": 324, "aarch64": 283}
+RING_SIZES = (256 * 1024, 64 * 1024, 16 * 1024)
+"""Bytes, the largest for 5,400 iterations. An ordinary user may lock little memory
+(kernel.perf_event_mlock_kb per CPU, then RLIMIT_MEMLOCK), so later loops get smaller ones."""
+
+_LOST, _SAMPLE = 2, 9
+_WORDS = 3
+"""64-bit words of a sample: kind and size, event id, time. A record of loss is as long: kind and
+size, event id, how many."""
+
+_ENABLE, _DISABLE, _SET_OUTPUT, _ID = 0x2400, 0x2401, 0x2405, 0x80082407
+_HEAD, _TAIL = 128, 129
+"""Words of the ring's first page: data_head and data_tail."""
+
 _ATTRIBUTES = struct.Struct("<IIQQQQQIIQQQQIi")
 _ATTRIBUTES_SIZE = 112
-_RECORD = struct.Struct("<I2xHQQ")
-"""Kind, size, event id, time: samples are of this shape, and records of loss as large."""
-
 _SAMPLE_ID_AND_TIME = 1 << 16 | 1 << 2
-_READ_ID = 1 << 2
 # exclude_kernel is what lets an ordinary user open it; the tracepoint is still seen
-_FLAGS = 1 << 5 | 1 << 14 | 1 << 25  # exclude_kernel, watermark, use_clockid
+_FLAGS = 1 << 5 | 1 << 14 | 1 << 25  # exclude_kernel, watermark (half the ring), use_clockid
 _CLOEXEC = 8
 _libc = ctypes.CDLL(None, use_errno=True)
 
-
 Event = tuple[bool | None, int]
-"""True when the thread left epoll, False when it entered, None where records were lost (the time
-then means nothing); and the time, CLOCK_MONOTONIC nanoseconds. A plain tuple: a busy loop makes
-ten thousand of them a second."""
+"""True when the thread left epoll, False when it entered; and the time, CLOCK_MONOTONIC
+nanoseconds. None where records were lost, and then how many, as far as is known."""
 
 
-def parse_records(data: bytes, leaving: Mapping[int, bool]) -> list[Event]:
-    """Events in a stretch of ring; ``leaving`` maps event ids to True for exits of epoll. A
-    record that is cut off or of size zero ends it."""
+class Stretch(NamedTuple):
+    """Events in order: single ones, then ``pairs`` (times of leaving and entering in turn,
+    without an exception), then single ones again. Nearly all of the ten thousand events a second
+    of a busy loop are pairs, which can be added up without a look at each."""
+
+    before: Sequence[Event] = ()
+    pairs: Sequence[int] = ()
+    after: Sequence[Event] = ()
+
+
+class LockedMemoryError(OSError):
+    """The kernel grants this user no more memory for rings."""
+
+
+def parse(words: array[int], leaving: Mapping[int, bool]) -> Stretch:
+    """What a piece of ring says; ``leaving`` maps event ids to True for exits of epoll. A record
+    that is cut off or of size zero ends it."""
+    count, rest = divmod(len(words), _WORDS)
+    heads = words[::_WORDS]
+    if rest or count < 3 or _kind_and_size(heads[0]) != (_SAMPLE, _WORDS):
+        return Stretch(_each(words, leaving))
+    ids, times = words[1::_WORDS], words[2::_WORDS]
+    first = 0 if leaving.get(ids[0]) else 1
+    end = count - (count - first) % 2
+    turn = ids[first : first + 2]
+    if (
+        heads.count(heads[0]) != count
+        or [leaving.get(one) for one in turn] != [True, False]
+        or ids[first:end] != turn * ((end - first) // 2)
+    ):
+        return Stretch(_each(words, leaving))
+    split = first * _WORDS, end * _WORDS
+    return Stretch(
+        _each(words[: split[0]], leaving), times[first:end], _each(words[split[1] :], leaving)
+    )
+
+
+def _kind_and_size(head: int) -> tuple[int, int]:
+    return head & 0xFFFFFFFF, head >> 51  # size in words of 8 bytes
+
+
+def _each(words: Sequence[int], leaving: Mapping[int, bool]) -> list[Event]:
     found: list[Event] = []
     at = 0
-    whole = len(data) - len(data) % _RECORD.size
-    for kind, size, identity, time in _RECORD.iter_unpack(data[:whole]):
-        if size != _RECORD.size:  # rare; what follows is not aligned to this size any more
-            return found + _after_other(data[at:], leaving)
+    while at < len(words):
+        kind, size = _kind_and_size(words[at])
+        if size == 0 or at + size > len(words):
+            break
+        if size == _WORDS and kind == _SAMPLE and words[at + 1] in leaving:
+            found.append((leaving[words[at + 1]], words[at + 2]))
+        elif size >= _WORDS and kind == _LOST:
+            found.append((None, words[at + 2]))
         at += size
-        if kind == _RECORD_SAMPLE and identity in leaving:
-            found.append((leaving[identity], time))
-        elif kind == _RECORD_LOST:
-            found.append((None, 0))
     return found
 
 
-def _after_other(data: bytes, leaving: Mapping[int, bool]) -> list[Event]:
-    """The events behind a first record of another kind and size."""
-    size = _RECORD.unpack_from(data)[1]
-    return parse_records(data[size:], leaving) if size >= 8 else []
+def open_events(thread: int, ids: Mapping[str, int]) -> list[int]:
+    """Descriptors for a thread, two for each call that ``ids`` has both ends of: leaving it, then
+    entering it. Raises OSError with the kernel's reason."""
+    fds: list[int] = []
+    try:
+        for call in CALLS:
+            enter, leave = ids.get(f"sys_enter_{call}"), ids.get(f"sys_exit_{call}")
+            if enter is not None and leave is not None:
+                fds.append(open_event(thread, leave))
+                fds.append(open_event(thread, enter))
+    except OSError:
+        close_all(fds)
+        raise
+    return fds
 
 
-class EpollTrace:
-    """Epoll events of one thread in one ring, in order; times are CLOCK_MONOTONIC."""
-
-    def __init__(self, thread: int, ids: Mapping[str, int]) -> None:
-        """Raises SourceError with what this host lacks; TargetGone when there is no such thread."""
-        self._fds: list[int] = []
-        self._leaving: dict[int, bool] = {}
-        self._map: mmap.mmap | None = None
-        try:
-            for call in CALLS:
-                enter, leave = ids.get(f"sys_enter_{call}"), ids.get(f"sys_exit_{call}")
-                if enter is not None and leave is not None:
-                    self._add(thread, leave, True)
-                    self._add(thread, enter, False)
-        except OSError as error:
-            self.close()
-            raise refusal(error, thread) from error
-        self._poll = select.poll()
-        self._poll.register(self._fds[0], 0)
-
-    def _add(self, thread: int, tracepoint: int, leaving: bool) -> None:
-        fd = _open_event(thread, tracepoint)
-        self._fds.append(fd)
-        identity: int = struct.unpack("<QQ", os.read(fd, 16))[1]
-        self._leaving[identity] = leaving
-        if self._map is None:
-            self._map = mmap.mmap(fd, (_PAGES + 1) * mmap.PAGESIZE)
-        else:
-            fcntl.ioctl(fd, _SET_OUTPUT, self._fds[0])
-
-    def read(self) -> list[Event]:
-        """What happened since the last call."""
-        ring = self._map
-        if ring is None:
-            return []
-        head, tail = struct.unpack_from("<QQ", ring, 1024)  # data_head and data_tail
-        if head == tail:
-            return []
-        size, first = _PAGES * mmap.PAGESIZE, mmap.PAGESIZE
-        begin, end = tail % size, head % size
-        if begin < end:
-            data = ring[first + begin : first + end]
-        else:
-            data = ring[first + begin :] + ring[first : first + end]
-        struct.pack_into("<Q", ring, 1032, head)
-        return parse_records(data, self._leaving)
-
-    def ended(self) -> bool:
-        """Whether the thread does not exist any more."""
-        return any(events & select.POLLHUP for _, events in self._poll.poll(0))
-
-    def close(self) -> None:
-        if self._map is not None:
-            self._map.close()
-            self._map = None
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
-
-
-def _open_event(thread: int, tracepoint: int) -> int:
-    number = _OPEN_NUMBER.get(os.uname().machine)
-    if number is None:
-        raise OSError(errno.ENOSYS, "unknown machine")
+def open_event(thread: int, tracepoint: int) -> int:
+    """A descriptor that samples, and counts, one tracepoint of one thread (0: the caller)."""
     attributes = _ATTRIBUTES.pack(
         2,  # PERF_TYPE_TRACEPOINT
         _ATTRIBUTES_SIZE,
         tracepoint,
         1,  # every event
         _SAMPLE_ID_AND_TIME,
-        _READ_ID,
+        0,
         _FLAGS,
-        _PAGES * mmap.PAGESIZE // 2,
-        *(0, 0, 0, 0, 0, 0),
+        *(0, 0, 0, 0, 0, 0, 0),
         1,  # clockid: CLOCK_MONOTONIC
     ).ljust(_ATTRIBUTES_SIZE, b"\0")
-    fd: int = _libc.syscall(number, attributes, thread, -1, -1, _CLOEXEC)
-    if fd < 0:
+    return _system_call(_OPEN_NUMBER, attributes, thread, -1, -1, _CLOEXEC)
+
+
+def close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _system_call(numbers: Mapping[str, int], *arguments: object) -> int:
+    number = numbers.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, "unknown machine")
+    result: int = _libc.syscall(number, *arguments)
+    if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    return fd
+    return result
 
 
-def refusal(error: OSError, thread: int) -> SourceError:
-    """What a refused perf event means on this host, and what to do about it."""
-    code = error.errno
-    if code == errno.ESRCH:
-        return TargetGone(f"thread {thread} has ended")
-    if code in (errno.EPERM, errno.EACCES):
-        return _not_allowed(code, thread)
-    if code in (errno.EMFILE, errno.ENFILE):
-        return SourceError(
-            "no file descriptor is left for the loop tracer", "raise the agent's 'ulimit -n'"
-        )
-    if code in (errno.EINVAL, errno.ENOENT):
-        return SourceError(
-            "this kernel does not know the given epoll tracepoints",
-            "ids differ per kernel: have them read again by sudo tickbird setup trace",
-        )
-    return SourceError(f"this host has no perf events for loop tracing: {error.strerror}")
+class EpollTrace:
+    """Epoll events of one thread in one ring, in order; times are CLOCK_MONOTONIC."""
+
+    def __init__(self, fds: Sequence[int]) -> None:
+        """Takes over what ``open_events`` gave. Raises OSError, LockedMemoryError among them."""
+        self._fds = list(fds)
+        self._map: mmap.mmap | None = None
+        try:
+            self._leaving = {_identity(fd): n % 2 == 0 for n, fd in enumerate(fds)}
+            self._map, self.size = _map_ring(fds[0])
+            for fd in fds[1:]:
+                fcntl.ioctl(fd, _SET_OUTPUT, fds[0])
+        except BaseException:
+            self.close()
+            raise
+        page = mmap.PAGESIZE
+        self._control = memoryview(self._map)[:page].cast("Q")
+        self._data = memoryview(self._map)[page:]
+        self._poll = select.poll()
+        self._poll.register(self._fds[0], 0)
+
+    def fileno(self) -> int:
+        """Readable when half of the ring is full."""
+        return self._fds[0]
+
+    def pending(self) -> bool:
+        """Whether something happened since the last read."""
+        return self._control[_HEAD] != self._control[_TAIL]
+
+    def read(self) -> Stretch:
+        """What happened since the last call."""
+        head, tail = self._control[_HEAD], self._control[_TAIL]
+        if head == tail:
+            return Stretch()
+        barrier()  # data is read after the head that says it is there ...
+        begin, end = tail % self.size, head % self.size
+        words = array("Q")
+        if begin < end:
+            words.frombytes(self._data[begin:end])
+        else:
+            words.frombytes(self._data[begin:])
+            words.frombytes(self._data[:end])
+        barrier()  # ... and before the kernel may overwrite it
+        self._control[_TAIL] = head
+        found = parse(words, self._leaving)
+        if head - tail > self.size - 8 * _WORDS:  # full: nobody knows what came after it
+            return found._replace(after=[*found.after, (None, 0)])
+        return found
+
+    def ended(self) -> bool:
+        """Whether the thread does not exist any more."""
+        return any(events & select.POLLHUP for _, events in self._poll.poll(0))
+
+    def pause(self, paused: bool) -> None:
+        """Stop the kernel from recording, at no cost to the thread; or have it go on."""
+        for fd in self._fds:
+            fcntl.ioctl(fd, _DISABLE if paused else _ENABLE)
+
+    def close(self) -> None:
+        if self._map is not None:
+            with contextlib.suppress(AttributeError):  # not wholly built
+                self._control.release()
+                self._data.release()
+            self._map.close()
+            self._map = None
+        close_all(self._fds)
+        self._fds = []
 
 
-def _not_allowed(code: int, thread: int) -> SourceError:
-    if code == errno.EPERM and _under_seccomp():
-        return SourceError(
-            "the container's seccomp profile forbids perf_event_open, which exact loop lag needs",
-            "allow that one call in it (docs/loop-tracing.md), or add the capability SYS_ADMIN",
-        )
-    level = _paranoid()
-    if level is not None and level > 2:
-        return SourceError(
-            f"kernel.perf_event_paranoid is {level}: users may not open perf events",
-            "set it to 2 (sysctl kernel.perf_event_paranoid=2), or give the agent CAP_PERFMON",
-        )
-    if code == errno.EPERM:
-        return SourceError(
-            "the kernel grants this user no more memory for perf events",
-            "raise kernel.perf_event_mlock_kb or the agent's 'ulimit -l'",
-        )
-    if _owner(thread) in (None, os.geteuid()):
-        return SourceError(
-            "the kernel protects this process from being traced: it holds capabilities or was "
-            "started by a set-uid program, or a security module forbids it",
-            "give the agent CAP_PERFMON (or CAP_SYS_PTRACE), or run it as root",
-        )
-    return SourceError(
-        "exact loop lag needs the right to trace this process, which belongs to another user",
-        "run the agent as that process's user, or give it CAP_PERFMON (or CAP_SYS_PTRACE)",
-    )
+def _identity(fd: int) -> int:
+    """The kernel's id of an event, which its samples bear."""
+    buffer = bytearray(8)
+    fcntl.ioctl(fd, _ID, buffer)
+    return int.from_bytes(buffer, "little")
 
 
-def _owner(thread: int) -> int | None:
-    """Its effective user, who need not own its folder in /proc."""
+def _map_ring(fd: int) -> tuple[mmap.mmap, int]:
+    """The largest ring that may be had, and its size in bytes."""
+    for size in RING_SIZES:
+        whole = max(size, mmap.PAGESIZE)
+        try:
+            return mmap.mmap(fd, whole + mmap.PAGESIZE), whole
+        except PermissionError:
+            continue
+    raise LockedMemoryError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+class Barrier:
+    """membarrier(2) on all threads of this process, the caller's among them: Python has no fence
+    of its own, and arm64 needs one between the ring's head and its data."""
+
+    _REGISTER, _PRIVATE_EXPEDITED = 1 << 4, 1 << 3
+
+    def __init__(self) -> None:
+        _system_call(_BARRIER_NUMBER, self._REGISTER, 0, 0)
+
+    def __call__(self) -> None:
+        _system_call(_BARRIER_NUMBER, self._PRIVATE_EXPEDITED, 0, 0)
+
+
+def _no_barrier() -> None:
+    """x86-64 keeps loads and stores in this order by itself; a kernel without membarrier (seccomp
+    may forbid it) leaves nothing better than the 100 ms between two looks."""
+
+
+def _barrier_of(machine: str) -> Callable[[], None]:
     try:
-        status = Path(f"/proc/{thread}/status").read_text()
-        return int(status.partition("\nUid:")[2].split(None, 2)[1])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _under_seccomp() -> bool:
-    try:
-        status = Path("/proc/self/status").read_text()
+        return _no_barrier if machine == "x86_64" else Barrier()
     except OSError:
-        return False
-    return "\nSeccomp:\t2" in status
+        return _no_barrier
 
 
-def _paranoid() -> int | None:
-    try:
-        return int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
-    except (OSError, ValueError):
-        return None
+barrier = _barrier_of(os.uname().machine)

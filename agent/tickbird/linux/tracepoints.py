@@ -7,6 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from ..errors import SourceError
@@ -18,11 +19,14 @@ CALLS = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
 """arm64 has no epoll_wait; nothing but a name is lost where a kernel lacks one of them."""
 
 
-def tracepoint_ids(folders: Iterable[Path], tracefs: Iterable[Path] = TRACEFS) -> dict[str, int]:
+def tracepoint_ids(
+    folders: Iterable[Path], tracefs: tuple[Path, ...] = TRACEFS
+) -> Mapping[str, int]:
     """Ids by name (``sys_enter_epoll_wait`` …): from tracefs, else from the environment, else
     from ``trace-ids.json`` in one of ``folders``, written on this boot by root or this user.
-    Raises SourceError when there are none."""
-    ids = from_tracefs(tracefs) or parse_ids(os.environ.get(IDS_VARIABLE, ""))
+    Raises SourceError when there are none. tracefs is looked at once in a process: whether that
+    may read it does not change."""
+    ids = _once(tracefs) or parse_ids(os.environ.get(IDS_VARIABLE, ""))
     for folder in folders:
         ids = ids or _from_file(folder / IDS_FILE)
     if not usable(ids):
@@ -67,6 +71,11 @@ def from_tracefs(roots: Iterable[Path]) -> dict[str, int]:
         if found:
             return found
     return {}
+
+
+@cache
+def _once(roots: tuple[Path, ...]) -> Mapping[str, int]:
+    return from_tracefs(roots)
 
 
 def _from_file(path: Path) -> dict[str, int]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import CannotCreate, SourceError
 from . import perf, tracepoints
+from .refusal import refusal
 
 _CLONE_NEWNS = 0x20000
 _NOT_SHARED = 1 << 18 | 1 << 14  # MS_PRIVATE, MS_REC
@@ -91,13 +92,14 @@ def refused_to_users(ids: Mapping[str, int]) -> SourceError | None:
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
         try:
-            perf.EpollTrace(os.getpid(), ids).close()
-        except SourceError as refusal:
-            return {"message": str(refusal), "remedy": refusal.remedy}
+            perf.EpollTrace(perf.open_events(os.getpid(), ids)).close()
+        except OSError as error:
+            found = refusal(error, os.getpid())
+            return {"message": str(found), "remedy": found.remedy}
         return None
 
     try:
-        answer = _in_child(attempt)
+        answer = in_child(attempt)
     except OSError as error:
         return SourceError(f"it could not be tried out as another user: {error.strerror}")
     return answer and SourceError(answer["message"], answer["remedy"])
@@ -121,7 +123,7 @@ def _ids_by_own_mount() -> dict[str, int]:
             return tracepoints.from_tracefs([Path(folder)])
 
         try:
-            ids: dict[str, int] = _in_child(read)
+            ids: dict[str, int] = in_child(read)
         except OSError as error:
             raise _no_tracefs(error) from error
     return ids
@@ -191,7 +193,7 @@ def _cannot(what: str, path: Path, error: OSError) -> CannotCreate:
     return CannotCreate(f"cannot {what} {path}: {error.strerror}")
 
 
-def _in_child(work: Callable[[], Any]) -> Any:
+def in_child(work: Callable[[], Any]) -> Any:
     """What ``work`` returned (plain data), from a forked process with which all ends that it
     changed of itself: mounts, user. An OSError in it is raised here."""
     reading, writing = os.pipe()

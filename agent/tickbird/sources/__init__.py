@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..config import Config, TargetConfig
     from .probe import ProbeReceiver
+    from .tracereader import TraceReader
 
 
 class Source(Protocol):
@@ -48,6 +49,8 @@ class Context:
     clock: Clock
     probes: ProbeReceiver | None = None
     """Where in-process probes report to; None when nobody launched one."""
+    tracer: TraceReader | None = None
+    """Looks at traced loops between two reads of them; None when only the reads do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,254 +8,131 @@ that waits for its end.
 
 from __future__ import annotations
 
-import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-from ..causes import Inquest, Verdict
+from ..causes import Inquest
 from ..errors import SourceError, TargetGone
-from ..histogram import index_of
-from ..linux import perf, proc, tracepoints
+from ..linux import perf, proc
+from ..linux.loopthread import in_callback, loop_thread
 from ..linux.thread import look
-from ..model import Identity, Item, LoopWindow, Stall, Target
-from ..paths import trace_home
+from ..linux.traceaccess import open_trace
+from ..model import Identity, Item, Stall, Target
+from ..paths import state_home, trace_home
 from . import Context, SourceType
-
-METHOD = "trace"
-ERROR = 0.001
-"""Seconds; measured against in-process truth: half within 0.3 ms, 99 % within 1 ms."""
-
-READ_INTERVAL = 0.1
-"""Seconds; how late a stall that still lasts is seen, beyond the threshold."""
+from .turns import Turns
 
 WINDOW = 1.0
 SILENCE = 2.0
 """Seconds without one event after which the loop is looked for in another thread."""
 
 
-class Turns:
-    """Folds epoll events into iterations, and iterations into windows and stalls.
-
-    Times in are CLOCK_MONOTONIC nanoseconds; times out are Unix seconds: ``offset`` (of the wall
-    clock to the monotonic one, ns) is taken anew for each window, so that a step of the wall
-    clock bends no duration.
-    """
-
-    def __init__(
-        self,
-        threshold: float,
-        now: int,
-        offset: int,
-        judge: Callable[[int, int, bool], Verdict] | None = None,
-    ) -> None:
-        """``judge`` tells what a stall was spent on: of its start, its end, and whether it is
-        over."""
-        self._judge = judge
-        self.seen = False
-        """Whether the thread has ever been in epoll."""
-        self._threshold = threshold
-        self._offset = offset
-        self._since: int | None = None
-        self._active = False
-        self._ongoing: float | None = None
-        self._begin(now)
-
-    def _begin(self, now: int) -> None:
-        self._start = now
-        self._histogram: dict[int, int] = {}
-        self._count = 0
-        self._sum = self._max = 0.0
-        self._min = float("inf")
-        self._busy = self._idle = 0
-        self._accounted = now
-
-    def feed(self, events: Iterable[perf.Event]) -> list[Stall]:
-        """Take events in order; return the stalls that ended."""
-        stalls = []
-        since, active, accounted = self._since, self._active, self._accounted
-        for left, at in events:
-            if left is None:
-                since = self._ongoing = None
-                continue
-            if since is not None:
-                passed = max(0, at - accounted)
-                if active:
-                    self._busy += passed
-                else:
-                    self._idle += passed
-                if active and not left and (stall := self._finish(since, at)):
-                    stalls.append(stall)
-            since, active, accounted = at, left, max(accounted, at)
-            self.seen = True
-        self._since, self._active, self._accounted = since, active, accounted
-        return stalls
-
-    def _account(self, now: int) -> None:
-        if self._since is not None and now > self._accounted:
-            if self._active:
-                self._busy += now - self._accounted
-            else:
-                self._idle += now - self._accounted
-        self._accounted = max(self._accounted, now)
-
-    def _finish(self, began: int, ended: int) -> Stall | None:
-        seconds = (ended - began) / 1e9
-        index = index_of(seconds)
-        self._histogram[index] = self._histogram.get(index, 0) + 1
-        self._count += 1
-        self._sum += seconds
-        self._min, self._max = min(self._min, seconds), max(self._max, seconds)
-        start, self._ongoing = self._ongoing, None
-        if seconds < self._threshold:
-            return None
-        return self._stall(self._wall(began) if start is None else start, began, ended, True)
-
-    def _stall(self, start: float, began: int, ended: int, over: bool) -> Stall:
-        found = self._judge(began, ended, over) if self._judge else Verdict()
-        seconds = (ended - began) / 1e9
-        return Stall(
-            start, seconds, METHOD, not over, found.cause, None, found.certainty, found.evidence
-        )
-
-    @property
-    def turn(self) -> int | None:
-        """When the turn that is under way began; None while the loop waits."""
-        return self._since if self._active else None
-
-    def ongoing(self, now: int) -> Stall | None:
-        """The stall that lasts at ``now``; it keeps its start until it ends."""
-        if self._since is None or not self._active:
-            return None
-        seconds = (now - self._since) / 1e9
-        if seconds < self._threshold:
-            return None
-        if self._ongoing is None:
-            self._ongoing = self._wall(self._since)
-        return self._stall(self._ongoing, self._since, now, False)
-
-    def close_window(self, now: int, offset: int) -> LoopWindow:
-        """The window up to ``now``; the next one begins there."""
-        self._account(now)
-        window = LoopWindow(
-            start=self._wall(self._start),
-            duration=(self._accounted - self._start) / 1e9,
-            method=METHOD,
-            error=ERROR,
-            count=self._count,
-            sum=self._sum,
-            min=self._min if self._count else 0.0,
-            max=self._max,
-            histogram=self._histogram,
-            active=self._busy / 1e9,
-            idle=self._idle / 1e9,
-        )
-        self._offset = offset
-        self._begin(self._accounted)
-        return window
-
-    def _wall(self, monotonic: int) -> float:
-        return (monotonic + self._offset) / 1e9
-
-
-def loop_thread(pid: int, runtime: str) -> int:
-    """The thread that runs the loop: Node's is the main one; Python's is the one that waits in
-    epoll now, where this user may see that, else the main one."""
-    if runtime == "node":
-        return pid
-    waiting = [thread for thread in _threads(pid) if _waits_in_epoll(pid, thread)]
-    return pid if pid in waiting or not waiting else waiting[0]
-
-
-def _threads(pid: int) -> list[int]:
-    try:
-        return sorted(int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir())
-    except OSError:
-        return []
-
-
-def _waits_in_epoll(pid: int, thread: int) -> bool:
-    """By the system call it is in; where only debuggers may see that (Yama), by the kernel
-    function it sleeps in, which every user may see of his own processes."""
-    folder = f"/proc/{pid}/task/{thread}"
-    numbers = perf.EPOLL_NUMBERS.get(os.uname().machine, ())
-    try:
-        call = proc.read_once(f"{folder}/syscall", 256).split()
-        return bool(call) and call[0].isdigit() and int(call[0]) in numbers
-    except proc.DeniedError:
-        return _sleeps_in_epoll(folder)
-    except (OSError, proc.GoneError):
-        return False
-
-
-def _sleeps_in_epoll(folder: str) -> bool:
-    try:
-        place = proc.read_once(f"{folder}/wchan", 256)
-        return b"ep_poll" in place or b"epoll_wait" in place  # by the kernel's inlining
-    except (OSError, proc.GoneError, proc.DeniedError):
-        return False
-
-
 class LoopTraceSource:
-    """One loop. Reads often, so that a stall is seen while it lasts; windows stay whole seconds."""
+    """One loop. The reader looks at its ring often; a read closes the window, once a second."""
 
-    interval = READ_INTERVAL
-
-    problems: Sequence[str] = ()
+    interval = WINDOW
 
     def __init__(self, target: Target, identity: Identity, context: Context) -> None:
         """Raises SourceError with what this host lacks, TargetGone when the process ended."""
+        self.pid = identity.pid
+        self.problems: Sequence[str] = ()
         self._identity = identity
         self._runtime = target.runtime
         self._clock = context.clock
         self._threshold = context.spec.loop.stall_threshold if context.spec else 0.1
-        self._ids = tracepoints.tracepoint_ids([context.config.state_dir, trace_home()])
+        self._folders = (context.config.state_dir, state_home(), trace_home())
+        self._reader = context.tracer
+        self._lock = threading.Lock()
+        self._stalls: list[Stall] = []
+        self._resting = self._hung_up = False
         self._stat: proc.KeptFile | None = None
         self._trace: perf.EpollTrace | None = None
         try:
-            self._stat = proc.KeptFile(f"/proc/{identity.pid}/stat")
+            self._stat = proc.KeptFile(f"/proc/{self.pid}/stat")
             self._check_alive()
-            self._follow(loop_thread(identity.pid, self._runtime))
+            self._follow(loop_thread(self.pid, self._runtime))
         except proc.GoneError as error:
             raise self._gone() from error
         except SourceError:
             self.close()
             raise
+        if self._reader is not None:
+            self._reader.add(self)
 
     def _follow(self, thread: int) -> None:
-        trace = perf.EpollTrace(thread, self._ids)  # the one before stays where this fails
+        # the one before stays where this fails
+        trace = open_trace(thread, self._folders, trace_home())
         if self._trace is not None:
             self._trace.close()
-        self._thread, self._trace = thread, trace
+        trace.pause(self._resting)
+        self._thread, self._trace, self._hung_up = thread, trace, False
         now = time.monotonic_ns()
-        self._inquest = Inquest(partial(look, self._identity.pid, thread))
         offset = self._wall_offset(now)
-        self._turns = Turns(self._threshold, now, offset, self._inquest.judge)
+        active = in_callback(self.pid, thread, self._runtime)
+        self._inquest = Inquest(partial(look, self.pid, thread))
+        self._turns = Turns(self._threshold, now, offset, self._inquest.judge, active)
+        self._lost = 0
         self._window_ends = self._clock.monotonic() + WINDOW
         self._look_again = self._clock.monotonic() + SILENCE
 
-    def read(self) -> list[Item]:
-        if self._trace is None:
+    def fileno(self) -> int | None:
+        with self._lock:
+            return None if self._trace is None or self._hung_up else self._trace.fileno()
+
+    def hang_up(self) -> None:
+        self._hung_up = True
+
+    def look(self, now: int) -> Sequence[Stall]:
+        with self._lock:
+            return self._look(now)
+
+    def _look(self, now: int) -> list[Stall]:
+        if self._trace is None or not (self._turns.turn or self._trace.pending()):
             return []
-        now = time.monotonic_ns()
-        items: list[Item] = list(self._turns.feed(self._trace.read()))
+        ended = self._turns.feed(self._trace.read())
         self._inquest.watch(self._turns.turn, now)
-        if stall := self._turns.ongoing(now):
-            items.append(stall)
-        if self._clock.monotonic() >= self._window_ends:
-            items += self._end_of_window(now)
-        return items
+        self._stalls += ended
+        ongoing = self._turns.ongoing(now)
+        if ongoing is None:
+            return ended
+        if self._trace.ended():  # the kernel woke it from epoll only to end it
+            self._turns.lose(0)
+            return ended
+        return [*ended, ongoing]
+
+    def rest(self, resting: bool) -> None:
+        with self._lock:
+            self._resting = resting
+            if self._trace is not None:
+                self._trace.pause(resting)
+                self._turns.lose(0)
+
+    def read(self) -> list[Item]:
+        with self._lock:
+            if self._trace is None:
+                return []
+            now = time.monotonic_ns()
+            ongoing = [stall for stall in self._look(now) if stall.ongoing]
+            items: list[Item] = [*self._stalls, *ongoing]
+            self._stalls.clear()
+            if self._clock.monotonic() >= self._window_ends:
+                items += self._end_of_window(now)
+            return items
 
     def _end_of_window(self, now: int) -> list[Item]:
         self._window_ends += WINDOW
         if self._clock.monotonic() >= self._window_ends:  # slept through: one gap, no burst
             self._window_ends = self._clock.monotonic() + WINDOW
         window = self._turns.close_window(now, self._wall_offset(now))
+        seen, lost = self._turns.seen, self._turns.lost
+        self.problems = _losses(lost - self._lost, lost)
+        self._lost = lost
         self._check_alive()
         self._check_thread()
-        return [window] if self._turns.seen else []
+        return [window] if seen else []
 
     def _check_alive(self) -> None:
         """A kept file of another process answers ESRCH, so a reused pid is never followed."""
@@ -275,7 +152,7 @@ class LoopTraceSource:
         if not ended and not silent:
             return
         self._look_again = self._clock.monotonic() + SILENCE
-        thread = loop_thread(self._identity.pid, self._runtime)
+        thread = loop_thread(self.pid, self._runtime, None if ended else self._thread)
         if ended or thread != self._thread:
             self._follow(thread)
 
@@ -283,22 +160,35 @@ class LoopTraceSource:
         return int(self._clock.time() * 1e9) - monotonic
 
     def _gone(self) -> TargetGone:
-        return TargetGone(f"process {self._identity.pid} has ended")
+        return TargetGone(f"process {self.pid} has ended")
 
     def close(self) -> None:
-        if self._trace is not None:
-            self._trace.close()
-            self._trace = None
-        if self._stat is not None:
-            self._stat.close()
-            self._stat = None
+        if self._reader is not None:
+            self._reader.remove(self)
+        with self._lock:
+            if self._trace is not None:
+                self._trace.close()
+                self._trace = None
+            if self._stat is not None:
+                self._stat.close()
+                self._stat = None
+
+
+def _losses(now: int, ever: int) -> Sequence[str]:
+    if not now:
+        return ()
+    return (
+        f"{now} events of its loop were lost in the last second ({ever} so far), which is not "
+        "measured exactly: the agent got too little CPU time to take them in, or too little memory "
+        "for them; raise its share, or kernel.perf_event_mlock_kb",
+    )
 
 
 def open_source(target: Target, context: Context) -> LoopTraceSource | None:
     """None for what has no loop to trace, and where another method is configured."""
     if target.identity is None or target.runtime == "other" or sys.platform != "linux":
         return None
-    if context.spec is not None and context.spec.loop.method not in ("auto", "trace"):
+    if context.spec is not None and context.spec.loop.method not in ("auto", "trace", "attach"):
         return None
     return LoopTraceSource(target, target.identity, context)
 

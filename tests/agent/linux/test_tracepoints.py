@@ -78,3 +78,14 @@ def test_a_link_is_not_followed(folder, tmp_path):
 def test_ends_of_different_calls_are_of_no_use():
     assert not tracepoints.usable({"sys_enter_epoll_wait": 1, "sys_exit_epoll_pwait": 2})
     assert tracepoints.usable(IDS)
+
+
+def test_tracefs_is_looked_at_once_since_what_this_process_may_read_does_not_change(folder):
+    roots = (folder / "tracing",)
+    assert tracepoints.tracepoint_ids([folder], roots) == IDS
+    for number, name in enumerate(("sys_enter_epoll_wait", "sys_exit_epoll_wait"), 100):
+        place = roots[0] / "events/syscalls" / name
+        place.mkdir(parents=True)
+        (place / "id").write_text(str(number))
+    assert tracepoints.from_tracefs(roots)
+    assert tracepoints.tracepoint_ids([folder], roots) == IDS
