@@ -20,6 +20,8 @@ from .clock import Clock, Deadline, SystemClock, Ticker
 from .config import Config
 from .errors import TickbirdError
 from .health.words import count
+from .inject.journal import left_over
+from .inject.launch import close_left_over
 from .net import Inherited, datagrams
 from .sampling import Sampling
 from .sinks.console import Console
@@ -126,6 +128,8 @@ class Agent:
         self._start("traces", partial(parts.sampling.tracer.run, self._stop))
         for name, serve in parts.servers():
             self._start(name, serve)
+        if left_over():
+            self._start("inspectors", close_left_over)
         for number in range(WORKERS):
             self._start(f"worker-{number}", parts.watches.work)
 

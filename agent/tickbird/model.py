@@ -156,6 +156,8 @@ class HttpSnapshot:
     """probe, kit, otlp or scrape; where a target has several, the first of this order counts."""
     active: int | None
     series: list[HttpSeries]
+    from_zero: bool = False
+    """Whether its totals began when it was first heard of, however old the process."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from .clock import Ticker
 from .errors import NoData, SourceError, TargetGone
 from .meters import LOOP_METRICS, Meter
 from .model import LOOP_METHODS, Item, LoopWindow, RuntimeInfo, Sample, Stall, Target
-from .recorder.track import SILENCE
+from .recorder.track import IN_PROCESS, SILENCE
 from .sources import Context, Source, SourceType
 
 _OF_LOOP = (LoopWindow, Stall)
@@ -159,7 +159,7 @@ class Watch:
                 self._loop_end, self._looks = item.start + item.duration, 0
             elif isinstance(item, RuntimeInfo) and item.runtime == "python":
                 self._loop_end = None  # its loop has stopped
-        if self._loop_end is None or self._looks < 2 or self.loop_method != "probe":
+        if self._loop_end is None or self._looks < 2 or self.loop_method not in IN_PROCESS:
             return []
         silent = self.context.clock.time() - self._loop_end
         return self.meter.silence(silent) if silent > SILENCE else []

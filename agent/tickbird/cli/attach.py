@@ -34,9 +34,18 @@ SHOW_SECONDS = 2.0
 def attach(
     pids: Annotated[list[int], typer.Argument(help="The processes to watch.", metavar="PID...")],
     for_: Annotated[str, typer.Option("--for", help="How long: 15s, 2m.")] = "15s",
+    inject: Annotated[
+        bool,
+        typer.Option(
+            "--inject", help="Put a probe into Node processes; it is taken out at the end."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document, no text.")] = False,
 ) -> int:
     """Watch running processes from outside, without a change to them.
+
+    With --inject also from inside: SIGUSR1 opens the inspector of a Node process, which takes in a
+    probe and is closed at once. Then requests, heap and the function that blocks are seen too.
 
     Exit code as that of `tickbird health`: 0 ok, 1 warn, 2 fail, 3 unknown.
     """
@@ -44,7 +53,7 @@ def attach(
         seconds = duration(for_)
     except ValueError as error:
         raise UsageError(f"--for {for_}: {error}") from error
-    document = observe(pids, seconds, quiet=as_json)
+    document = observe(pids, seconds, quiet=as_json, inject=inject)
     if as_json:
         say_json(document)
     else:
@@ -52,14 +61,17 @@ def attach(
     return exit_code(document)
 
 
-def observe(pids: Sequence[int], seconds: float, quiet: bool) -> dict[str, Any]:
+def observe(
+    pids: Sequence[int], seconds: float, quiet: bool, inject: bool = False
+) -> dict[str, Any]:
     """Run an agent of its own on ``pids`` for ``seconds`` and return its document; shows a line
-    per target meanwhile unless ``quiet``. Raises ``UsageError`` for a pid that cannot be watched.
+    per target meanwhile unless ``quiet``; ``inject`` has probes put into Node processes. Raises
+    ``UsageError`` for a pid that cannot be watched.
     """
     pids = list(dict.fromkeys(pids))
     for pid in pids:
         _check(pid)
-    with unwinding(), _agent(pids) as client:
+    with unwinding(), _agent(pids, "attach" if inject else "auto") as client:
         if not quiet:
             note(f"watching {', '.join(map(str, pids))} for {seconds:g} s; Ctrl-C ends it early")
         try:
@@ -104,12 +116,12 @@ def _wait(client: Client, seconds: float, quiet: bool) -> None:
 
 
 @contextmanager
-def _agent(pids: Sequence[int]) -> Iterator[Client]:
+def _agent(pids: Sequence[int], method: str) -> Iterator[Client]:
     """A short-lived agent that keeps what it sees to itself; gone, with its files, afterwards."""
     instance = f"attach-{pids[0]}-{os.getpid()}"
     with tempfile.TemporaryDirectory(prefix="tickbird-attach-") as folder:
         config = Path(folder, "tickbird.yaml")
-        config.write_text(_configuration(instance, folder, pids), encoding="utf-8")
+        config.write_text(_configuration(instance, folder, pids, method), encoding="utf-8")
         said = Path(folder, "agent.log")
         with said.open("wb") as log:
             process = subprocess.Popen(
@@ -125,7 +137,7 @@ def _agent(pids: Sequence[int]) -> Iterator[Client]:
             _stop(process)
 
 
-def _configuration(instance: str, folder: str, pids: Sequence[int]) -> str:
+def _configuration(instance: str, folder: str, pids: Sequence[int], method: str) -> str:
     """JSON is YAML too; ports: whichever is free."""
     return json.dumps(
         {
@@ -133,7 +145,7 @@ def _configuration(instance: str, folder: str, pids: Sequence[int]) -> str:
             "state_dir": folder,
             "api": {"listen": "127.0.0.1:0"},
             "intake": {"otlp_http": "127.0.0.1:0"},
-            "targets": [{"match": {"pid": pid}} for pid in pids],
+            "targets": [{"match": {"pid": pid}, "loop": {"method": method}} for pid in pids],
         }
     )
 

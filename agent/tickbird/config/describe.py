@@ -98,7 +98,7 @@ intake:
 #    http: {url: "http://127.0.0.1:3000/healthz", interval: 10s}
 #    scrape: {url: "http://127.0.0.1:3000/metrics", interval: 10s}
 #    loop:
-#      method: auto            # auto, trace, probe
+#      method: auto            # auto, trace, probe, attach (puts a probe into a running Node)
 #      stall_threshold: 100ms  # an iteration of at least this long is a stall
 #    slo: {availability: 99.9%, latency: {p99: 300ms}}
 #    labels: {team: payments}  # become resource attributes

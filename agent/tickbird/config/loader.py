@@ -20,7 +20,6 @@ from .units import Secret
 
 NOT_YET: dict[str, str] = {
     "logs.multiline": "every line is a record of its own",
-    "targets[].loop.method=attach": "the loop is traced or probed as with auto",
     "targets[].loop.method=estimated": "the loop is traced or probed as with auto",
 }
 """Keys of the contract, or single values of one, without a function in this version, and what

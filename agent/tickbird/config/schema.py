@@ -98,7 +98,8 @@ class ScrapeConfig(Struct, frozen=True):
 
 
 class LoopConfig(Struct, frozen=True):
-    """``auto``: trace, else the probe of ``exec``."""
+    """``auto``: trace, else the probe of ``exec``; ``attach``: also a probe put into a Node that
+    runs already."""
 
     method: Literal["auto", "trace", "probe", "attach", "estimated"] = "auto"
     stall_threshold: Duration = 0.1

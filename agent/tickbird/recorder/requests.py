@@ -35,7 +35,7 @@ class HttpTotals:
 
     def advance(self, snapshot: HttpSnapshot, now: float) -> dict[RouteKey, RouteSlice] | None:
         """What is new by route; None when a preferred source already tells."""
-        if not self._prefers(snapshot.source, now):
+        if not self._prefers(snapshot, now):
             return None
         if any(self._went_down(series) for series in snapshot.series):
             self._before.clear()
@@ -47,14 +47,15 @@ class HttpTotals:
                 new[key] = join_route(new.get(key), route)
         return new
 
-    def _prefers(self, source: str, now: float) -> bool:
+    def _prefers(self, snapshot: HttpSnapshot, now: float) -> bool:
+        source = snapshot.source
         held = self.source is not None and now - self._seen <= SOURCE_HELD
         if held and _rank(source) > _rank(self.source or source):
             return False
         if source != self.source:
             self._from_start = self._from_start and self.source is None
             self._before.clear()
-            self._marking_until = now + 2.0
+            self._marking_until = now if snapshot.from_zero else now + 2.0
         self.source, self._seen = source, now
         return True
 

@@ -1,38 +1,24 @@
-"""What the in-process probes send: one JSON datagram per second and loop, over loopback UDP.
+"""Hears the in-process probes: one JSON datagram per second and loop, over loopback UDP.
 
-A datagram is believed only with the token that the launcher gave to its service. Loop values are
-of one window; HTTP and GC counts are running totals, so a lost datagram loses no request. While a
-stall lasts the probe's watchdog tells of it ten times a second, with what it knows of the culprit;
-the report of the window in which the stall has ended has its exact length.
+A datagram is believed only with the token that the launcher gave to its service. A probe that was
+put into a running process (``method`` is ``attach``) gets an answer to each report: ``keep``, or
+``leave`` when this agent does not want it any more. Without one it leaves.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import socket
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
-
-import msgspec
+from dataclasses import dataclass, field
 
 from ..errors import NoData
-from ..histogram import FINE_BOUNDS
-from ..model import (
-    HttpSeries,
-    HttpSnapshot,
-    Instrument,
-    Item,
-    Kind,
-    LoopWindow,
-    RuntimeInfo,
-    Sample,
-    Stall,
-    Target,
-)
+from ..model import HttpSeries, HttpSnapshot, Item, Stall, Target
 from . import Context, Source, SourceType
+from .probereports import INSTRUMENTS, LiveStall, Report, fine, items_of, parse
 
 MAX_DATAGRAM = 65_535
 KEPT_STALLS = 32
@@ -42,162 +28,8 @@ MAX_PROCESSES = 256
 LOOK_UP = 5.0
 """Seconds between two looks at whether to stop, for which nobody waits."""
 MAX_SERIES = 2_000
-
-HEAP_USED = Instrument("v8js.memory.heap.used", Kind.UPDOWN, "By", "Heap in use.")
-HEAP_LIMIT = Instrument(
-    "tickbird.v8js.heap.limit", Kind.UPDOWN, "By", "Most that the heap may grow to."
-)
-GC_COUNT = Instrument(
-    "tickbird.v8js.gc.collections",
-    Kind.COUNTER,
-    "{collection}",
-    "Collections by kind.",
-    ("v8js.gc.type",),
-)
-GC_TIME = Instrument(
-    "tickbird.v8js.gc.time", Kind.COUNTER, "s", "Time spent in collections by kind.",
-    ("v8js.gc.type",),
-)  # fmt: skip
-
-
-Cause = Literal["cpu", "blocking call", "lock", "starved"]
-MAX_FRAMES = 20
-Text = Annotated[str, msgspec.Meta(max_length=2_000)]
-
-Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
-"""What every number of OTLP and of JSON can hold."""
-
-
-class _Loop(msgspec.Struct):
-    error: float
-    count: Count
-    sum: float
-    min: float
-    max: float
-    active: float
-    idle: float
-    hist: dict[int, Count] = {}
-
-
-class _Stall(msgspec.Struct):
-    start: float
-    duration: float
-
-
-class Culprit(msgspec.Struct):
-    """What held the loop: the innermost function that is not the runtime's own."""
-
-    function: Text
-    file: Text
-    line: int
-    stack: Annotated[list[Text], msgspec.Meta(max_length=MAX_FRAMES)] = []
-    """Innermost first, ``function file:line``."""
-
-
-class LiveStall(msgspec.Struct):
-    """One datagram of a watchdog: a stall that still goes on."""
-
-    v: int
-    token: str
-    pid: int
-    start: float
-    duration: float
-    cause: Cause | None = None
-    culprit: Culprit | None = None
-
-    def overlap(self, stall: _Stall) -> float:
-        """Seconds; both mean the same iteration when it is most of the shorter one."""
-        end = min(self.start + self.duration, stall.start + stall.duration)
-        return end - max(self.start, stall.start)
-
-    def item(self) -> Stall:
-        culprit = msgspec.to_builtins(self.culprit) if self.culprit else None
-        return Stall(self.start, self.duration, "probe", True, self.cause, culprit)
-
-
-class _Series(msgspec.Struct):
-    method: str
-    status: Annotated[int, msgspec.Meta(ge=0, lt=1_000)]
-    count: Count
-    sum: float
-    max: float
-    route: str | None = None
-    hist: dict[int, Count] = {}
-
-
-class _Http(msgspec.Struct):
-    active: Count
-    series: list[_Series] = []
-
-
-class _Memory(msgspec.Struct):
-    heap_used: float
-    heap_total: float
-    heap_limit: float
-
-
-class Report(msgspec.Struct):
-    """One datagram. Fields of later versions are ignored."""
-
-    v: int
-    token: str
-    pid: int
-    runtime: str
-    version: str
-    seq: int
-    start: float
-    duration: float
-    loop: _Loop | None = None
-    stalls: list[_Stall] = []
-    memory: _Memory | None = None
-    gc: dict[str, tuple[Count, float]] = {}
-    http: _Http | None = None
-
-
-class _Kind(msgspec.Struct):
-    type: Literal["report", "stall"] = "report"
-
-
-def parse(datagram: bytes) -> Report | LiveStall | None:
-    """The datagram as what it tells; None when it is nothing of ours."""
-    try:
-        if msgspec.json.decode(datagram, type=_Kind).type == "stall":
-            return msgspec.json.decode(datagram, type=LiveStall)
-        return msgspec.json.decode(datagram, type=Report)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-
-
-def items_of(report: Report, named: Iterable[LiveStall] = ()) -> list[Item]:
-    """What one report says, its HTTP part apart (that one is gathered over datagrams). ``named``
-    is what was told of its stalls while they went on."""
-    items: list[Item] = [RuntimeInfo(report.runtime, report.version)]
-    if (loop := report.loop) is not None:
-        items.append(
-            LoopWindow(
-                report.start, report.duration, "probe", loop.error, loop.count, loop.sum,
-                loop.min, loop.max, _fine(loop.hist), loop.active, loop.idle,
-            )
-        )  # fmt: skip
-    items += [_ended(stall, named) for stall in report.stalls]
-    if (memory := report.memory) is not None:
-        items.append(Sample(HEAP_USED, memory.heap_used))
-        items.append(Sample(HEAP_LIMIT, memory.heap_limit))
-    for kind, (count, seconds) in report.gc.items():
-        items.append(Sample(GC_COUNT, count, (kind,)))
-        items.append(Sample(GC_TIME, seconds, (kind,)))
-    return items
-
-
-def _ended(stall: _Stall, named: Iterable[LiveStall]) -> Stall:
-    best = max(named, key=lambda one: one.overlap(stall), default=None)
-    if best is None or best.overlap(stall) <= min(best.duration, stall.duration) / 2:
-        return Stall(stall.start, stall.duration, "probe")
-    return replace(best.item(), start=stall.start, duration=stall.duration, ongoing=False)
-
-
-def _fine(histogram: dict[int, int]) -> dict[int, int]:
-    return {index: n for index, n in histogram.items() if 0 <= index <= len(FINE_BOUNDS)}
+KEEP, LEAVE = b"keep", b"leave"
+Address = tuple[str, int]
 
 
 @dataclass(slots=True)
@@ -207,6 +39,7 @@ class _Inbox:
     reports: deque[Report] = field(default_factory=lambda: deque(maxlen=WAITING_DATAGRAMS))
     http: dict[tuple[str, str | None, int], HttpSeries] = field(default_factory=dict)
     active: int | None = None
+    injected: bool = False
     seq: int = -1
     live: deque[LiveStall] = field(default_factory=lambda: deque(maxlen=KEPT_STALLS))
     """The last word about each of the latest stalls."""
@@ -223,7 +56,8 @@ class ProbeReceiver:
 
     def __init__(self, sock: socket.socket, token: str) -> None:
         self._socket = sock
-        self._token = token
+        self.token = token
+        self._wanted: dict[int, Address | None] = {}
         self._lock = threading.Lock()
         self._inboxes: OrderedDict[int, _Inbox] = OrderedDict()
         self.received = self.rejected = 0
@@ -234,14 +68,46 @@ class ProbeReceiver:
         self._socket.settimeout(LOOK_UP)
         while not stop.is_set():
             try:
-                datagram = self._socket.recv(MAX_DATAGRAM)
+                datagram, sender = self._socket.recvfrom(MAX_DATAGRAM)
             except TimeoutError:
                 continue
             except OSError:
                 return
-            self.take(datagram)
+            self.take(datagram, sender)
 
-    def take(self, datagram: bytes) -> None:
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def keep(self, pid: int) -> None:
+        """From now on, tell the probe that is put into this process to stay."""
+        with self._lock:
+            self._wanted.setdefault(pid, None)
+
+    def leave(self, pid: int) -> None:
+        """Tell it to leave, now or when it reports next."""
+        with self._lock:
+            address = self._wanted.pop(pid, None)
+        if address is not None:
+            self._send(LEAVE, address)
+
+    def _answer_report(self, pid: int, sender: Address) -> None:
+        with self._lock:
+            wanted = pid in self._wanted
+            if wanted:
+                self._wanted[pid] = sender
+        self._send(KEEP if wanted else LEAVE, sender)
+
+    def _send(self, word: bytes, address: Address) -> None:
+        with contextlib.suppress(OSError):  # the next report is answered again
+            self._socket.sendto(word, address)
+
+    def seq(self, pid: int) -> int:
+        """Number of the last report of a process; -1 before the first."""
+        with self._lock:
+            return inbox.seq if (inbox := self._inboxes.get(pid)) else -1
+
+    def take(self, datagram: bytes, sender: Address | None = None) -> None:
         report = parse(datagram)
         if report is None or report.v != 1 or not self._believes(report):
             self.rejected += 1
@@ -257,6 +123,8 @@ class ProbeReceiver:
                 inbox.reports.append(report)
             while len(self._inboxes) > MAX_PROCESSES:
                 self._inboxes.popitem(last=False)
+        if isinstance(report, Report) and report.method == "attach" and sender is not None:
+            self._answer_report(report.pid, sender)
         if isinstance(report, LiveStall) and self.on_stall is not None:
             self.on_stall(report.pid, report.item())
 
@@ -268,7 +136,7 @@ class ProbeReceiver:
         return inbox
 
     def _believes(self, report: Report | LiveStall) -> bool:
-        return hmac.compare_digest(report.token.encode(), self._token.encode())
+        return hmac.compare_digest(report.token.encode(), self.token.encode())
 
     def knows(self, pid: int) -> bool:
         with self._lock:
@@ -290,7 +158,8 @@ class ProbeReceiver:
                 items += items_of(report, inbox.live)
                 fresh |= _gather_http(inbox, report)
             if fresh:
-                items.append(HttpSnapshot("probe", inbox.active, list(inbox.http.values())))
+                series = list(inbox.http.values())
+                items.append(HttpSnapshot("probe", inbox.active, series, inbox.injected))
             return items
 
 
@@ -298,11 +167,12 @@ def _gather_http(inbox: _Inbox, report: Report) -> bool:
     if report.http is None:
         return False
     inbox.active = report.http.active
+    inbox.injected = report.method == "attach"
     for one in report.http.series:
         key = (one.method, one.route, one.status)
         if key in inbox.http or len(inbox.http) < MAX_SERIES:
             inbox.http[key] = HttpSeries(
-                one.method, one.route, one.status, one.count, one.sum, one.max, _fine(one.hist)
+                one.method, one.route, one.status, one.count, one.sum, one.max, fine(one.hist)
             )
     return True
 
@@ -333,4 +203,6 @@ def _open(target: Target, context: Context) -> Source | None:
     return ProbeSource(context.probes, target.pid)
 
 
-SOURCE = SourceType("probe", (HEAP_USED, HEAP_LIMIT, GC_COUNT, GC_TIME), _open)
+SOURCE = SourceType("probe", INSTRUMENTS, _open)
+
+__all__ = ["SOURCE", "LiveStall", "ProbeReceiver", "ProbeSource", "Report", "parse"]

@@ -89,12 +89,12 @@ def test_a_dollar_brace_can_be_written_literally() -> None:
 def test_what_has_no_effect_yet_is_told_never_silent() -> None:
     read = config.parse(
         "logs: {multiline: none}\n"
-        "targets: [{name: a, match: {pid: 1}, loop: {method: attach}},\n"
+        "targets: [{name: a, match: {pid: 1}, loop: {method: estimated}},\n"
         "          {name: b, match: {pid: 2}, loop: {method: trace}}]"
     )
     assert [line.split(" has no effect")[0] for line in read.warnings] == [
         "logs.multiline",
-        "targets[0].loop.method: attach",
+        "targets[0].loop.method: estimated",
     ]
     assert config.default().warnings == ()
 

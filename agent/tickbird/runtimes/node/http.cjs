@@ -43,7 +43,7 @@ class HttpTotals {
     this.active = 0;
     this.series = new Map();
     this.routes = new Set();
-    this.started = new WeakMap(); // socket -> Map(response -> when), several when pipelined
+    this.started = new Map(); // socket -> Map(response -> when), several when pipelined
     this.fastify = new WeakMap(); // request -> route
     const totals = this;
     this.onClose = function onClose() {
@@ -55,20 +55,29 @@ class HttpTotals {
     };
   }
 
+  /** Begins to count; returns what ends it. */
   subscribe() {
-    const listen = (name, take) =>
-      channels.subscribe(name, (message) => {
+    const listening = [];
+    const listen = (name, take) => {
+      const heard = (message) => {
         try {
           take(message);
         } catch {
           // A probe never breaks its service.
         }
-      });
+      };
+      channels.subscribe(name, heard);
+      listening.push([name, heard]);
+    };
     listen('http.server.request.start', (message) => this.start(message));
     listen('http.server.response.finish', (message) => this.finish(message));
     listen('tracing:fastify.request.handler:start', ({ request, route }) => {
       if (route && typeof route.url === 'string') this.fastify.set(request.raw, route.url);
     });
+    return () => {
+      for (const [name, heard] of listening) channels.unsubscribe(name, heard);
+      for (const socket of this.started.keys()) socket.removeListener('close', this.onClose);
+    };
   }
 
   start({ response, socket }) {

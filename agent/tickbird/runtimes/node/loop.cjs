@@ -99,6 +99,10 @@ class ExactLoop {
     this.harvest();
     return this.take();
   }
+
+  close() {
+    this.histogram.disable();
+  }
 }
 
 /**
@@ -170,6 +174,8 @@ class TimedLoop {
     this.look();
     return this.take();
   }
+
+  close() {}
 }
 
 /** Iterations that libuv has begun (v18.19, v20.9 and later; else 0). */

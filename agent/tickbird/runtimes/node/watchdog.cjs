@@ -21,13 +21,16 @@ class Watchdog {
     this.last = new BigInt64Array(shared, 0, 1);
     this.flags = new Int32Array(shared, 8, 3);
     this.beat();
-    setTimeout(() => this.start({ port, said, threshold, interval, shared }), SETTLED * 1000)
-      .unref();
+    const given = { port, said, threshold, interval, shared };
+    this.starting = setTimeout(() => this.start(given), SETTLED * 1000).unref();
   }
 
   start(workerData) {
     try {
-      this.thread = new Worker(path.join(__dirname, 'culprit.cjs'), {
+      // Injected, this is no file: then the thread gets the text of all of them.
+      const text = require.textFor && require.textFor('./culprit.cjs');
+      this.thread = new Worker(text || path.join(__dirname, 'culprit.cjs'), {
+        eval: text !== undefined,
         workerData,
         // Its own: neither a --require of NODE_OPTIONS nor the service's settings.
         env: {},
@@ -54,6 +57,13 @@ class Watchdog {
   leave() {
     Atomics.store(this.flags, LEAVING, 1);
     if (Atomics.load(this.flags, ASKING)) Atomics.wait(this.flags, ASKING, 1, LET_GO);
+  }
+
+  /** Ends the thread; the service goes on. */
+  stop() {
+    clearTimeout(this.starting);
+    this.leave();
+    if (this.thread) this.thread.terminate().catch(() => {});
   }
 }
 
