@@ -17,7 +17,7 @@ SUSPECT = 10_000_000
 """Nanoseconds that a turn must have lasted to be looked at."""
 
 HALF, MORE, MOST = 0.5, 0.6, 0.8
-"""Shares of a stall from which on something is what it was spent on."""
+"""Shares of a stall."""
 
 LEAST = 20_000_000
 """Nanoseconds of a stall that must have been observed for its books to say anything."""
@@ -130,11 +130,8 @@ def _still_waits(before: Look, now: Look) -> int:
 
 def _by_books(shares: _Shares, asleep: Look | None) -> str | None:
     """None where the books allow more than one answer."""
-    if shares.waited - shares.slack >= HALF:
-        return "starved"
-    crowded = shares.ran + shares.waited - shares.slack >= MOST and shares.ran > shares.waited
-    if crowded or shares.ran - shares.slack >= MORE:
-        return "cpu"
+    if shares.ran + shares.waited - shares.slack >= MORE:
+        return "cpu" if shares.ran >= shares.waited else "starved"
     return _call(asleep) if shares.asleep - shares.slack >= MORE else None
 
 
@@ -144,7 +141,7 @@ def _by_states(shares: _Shares, asleep: Look | None, inside: Sequence[Look]) -> 
     if shares.slack == 0 or not inside:
         return None
     if all(look.state == "R" for look in inside):
-        return "cpu" if shares.ran > shares.waited else "starved"
+        return "cpu" if shares.ran >= shares.waited else "starved"
     return _call(asleep) if all(look.state in "SD" for look in inside) else None
 
 

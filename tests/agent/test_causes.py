@@ -34,6 +34,7 @@ CASES = {
     "a-lock-by-wchan": ("lock", [(20, 0, 0, "S", "futex_wait_queue"), (400, 1, 0, "S", None)]),
     "swapped-out": ("paging", [(20, 0, 0, "D", FAULT), (400, 10, 0, "D", FAULT)]),
     "a-debugger": ("stopped", [(20, 9, 0, "R", None), (200, 9, 0, "T", None)]),
+    "a-crowded-host": ("starved", [(20, 0, 0, "R", None), (400, 100, 190, "R", None)]),
     "half-and-half": (None, [(20, 0, 0, "R", None), (400, 190, 0, "S", "read")]),
     "hidden-calls": ("blocking call", [(20, 0, 0, "S", None), (400, 1, 0, "S", None)]),
 }

@@ -12,7 +12,8 @@ from . import proc
 _CALLS = {
     # name: (number on x86-64, number on arm64); of those that can take long
     "read": (0, 63), "write": (1, 64), "open": (2, None), "close": (3, 57), "poll": (7, None),
-    "munmap": (11, 215), "ioctl": (16, 29), "pread64": (17, 67), "pwrite64": (18, 68),
+    "mmap": (9, 222), "mprotect": (10, 226), "madvise": (28, 233), "munmap": (11, 215),
+    "ioctl": (16, 29), "pread64": (17, 67), "pwrite64": (18, 68),
     "readv": (19, 65), "writev": (20, 66), "select": (23, None), "msync": (26, 227),
     "nanosleep": (35, 101), "sendfile": (40, 71), "connect": (42, 203), "accept": (43, 202),
     "sendto": (44, 206), "recvfrom": (45, 207), "sendmsg": (46, 211), "recvmsg": (47, 212),
