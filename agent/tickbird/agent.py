@@ -124,14 +124,15 @@ class Agent:
         for lane in parts.all_lanes():
             self._start(f"send-{lane.signal}", partial(lane.run, parts.stop_sending))
         self._start("logs", partial(self._read_logs, parts))
-        self._start("probes", partial(parts.probes.run, self._stop))
-        self._start("traces", partial(parts.sampling.tracer.run, self._stop))
+        counted = parts.sampling.budget.counted
+        self._start("probes", counted(partial(parts.probes.run, self._stop)))
+        self._start("traces", counted(partial(parts.sampling.tracer.run, self._stop)))
         for name, serve in parts.servers():
             self._start(name, serve)
         if left_over():
             self._start("inspectors", close_left_over)
         for number in range(WORKERS):
-            self._start(f"worker-{number}", parts.watches.work)
+            self._start(f"worker-{number}", counted(parts.watches.work))
 
     def _start(self, name: str, body: Callable[[], None]) -> None:
         thread = threading.Thread(target=self._keep_up, args=(name, body), name=name, daemon=True)

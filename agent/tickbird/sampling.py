@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from .budget import Budget
 from .clock import Clock
 from .config import Config
 from .model import Item, Sample, Stall, Target
@@ -31,6 +32,8 @@ class Sampling:
         self.finder = Finder(config, clock)
         self.watches = Watches(clock, self._context, self._deliver, self._release, self._end)
         self.own_cpu = OwnCpu()
+        self.budget = Budget(config.budget.cpu)
+        self.budget.count()
         self.ended: Callable[[Target], None] | None = None
         self.tracer = TraceReader()
         probes.on_stall = self.tracer.on_stall = self._stalled
@@ -38,6 +41,8 @@ class Sampling:
     def follow(self, ended: bool = False) -> list[Found]:
         """Look for targets, and watch exactly those that are there; ``ended``: one is not."""
         self.own_cpu.look(self.clock.monotonic())
+        self.tracer.rest(not self.budget.look(self.clock.monotonic()))
+        self.watches.slow(self.budget.step.pace)
         found = self.finder.find(ended)
         self.watches.follow(found)
         return found
@@ -46,6 +51,7 @@ class Sampling:
         """Follow the targets of ``config`` from now on. Those that it does not change go on; those
         that it leaves out are forgotten, since they did not end."""
         self.config = config
+        self.budget.limit = config.budget.cpu
         self.finder.reconfigure(config)
         for target in self.watches.keep(self.finder.find()):
             self.recorder.forget(target.key)

@@ -40,6 +40,18 @@ MISSED_TICKS = Instrument(
     "{tick}",
     "Sampling ticks skipped because the agent or its host was held up.",
 )
+TRACED = Instrument(
+    "tickbird.agent.traced",
+    Kind.GAUGE,
+    "1",
+    "Share of the time in which loops are traced; less than 1 to keep to the agent's budget.",
+)
+PACE = Instrument(
+    "tickbird.agent.sampling.pace",
+    Kind.GAUGE,
+    "{interval}",
+    "Configured intervals between two samples of a process; above 1 to keep to the budget.",
+)
 EXPORT_ITEMS = Instrument(
     "tickbird.agent.export.items",
     Kind.COUNTER,
@@ -96,6 +108,8 @@ INSTRUMENTS = (
     SOURCE_UP,
     SOURCE_ERRORS,
     MISSED_TICKS,
+    TRACED,
+    PACE,
     EXPORT_ITEMS,
     EXPORT_RETRIES,
     QUEUE_BYTES,

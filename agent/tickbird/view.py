@@ -113,6 +113,9 @@ class View:
             memory=telemetry.resident_bytes(),
             cpu_budget=budget.cpu,
             memory_budget=budget.memory,
+            measuring=self._parts.sampling.budget.used,
+            traced_ratio=1 / self._parts.sampling.budget.step.stretches,
+            pace=self._parts.sampling.budget.step.pace,
         )
 
     def metrics(self, own_only: bool) -> bytes:
@@ -132,6 +135,8 @@ class View:
             *telemetry.own_cost(),
             Sample(telemetry.TARGETS, len(parts.watches.targets())),
             Sample(telemetry.MISSED_TICKS, parts.watches.missed_ticks),
+            Sample(telemetry.TRACED, 1 / parts.sampling.budget.step.stretches),
+            Sample(telemetry.PACE, parts.sampling.budget.step.pace),
             Sample(telemetry.PROBE_DATAGRAMS, parts.probes.received, ("received",)),
             Sample(telemetry.PROBE_DATAGRAMS, parts.probes.rejected, ("rejected",)),
             Sample(telemetry.LOG_UNBALANCED, 0 if parts.ledger.balanced() else 1),

@@ -62,6 +62,8 @@ class Watch:
     gone: bool = False
     states: dict[str, SourceState] = field(default_factory=dict)
     loop_method: str | None = None
+    pace: int = 1
+    """How many times their interval patient sources wait between two reads."""
     _loop_seen: float = 0.0
     _loop_end: float | None = None
     _looks: int = 0
@@ -96,7 +98,17 @@ class Watch:
         else:
             if state.source is not None:
                 state.problem = None
-                state.ticker = Ticker(self.context.clock, state.source.interval)
+                state.ticker = Ticker(self.context.clock, self._interval(state.kind, state.source))
+
+    def _interval(self, kind: SourceType, source: Source) -> float:
+        return source.interval * (self.pace if kind.patient else 1)
+
+    def slow(self, pace: int) -> None:
+        """Read patient sources at ``pace`` times their interval from their next reads on."""
+        self.pace = pace
+        for state in self.states.values():
+            if state.source is not None:
+                state.ticker.interval = self._interval(state.kind, state.source)
 
     def due(self, now: float) -> list[str]:
         """Names of the sources whose time has come and that are not being read already."""

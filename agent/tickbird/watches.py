@@ -42,6 +42,7 @@ class Watches:
         self._watches: dict[str, Watch] = {}
         self._work: queue.SimpleQueue[tuple[Watch, str]] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._pace = 1
         self.missed_ticks = 0
 
     def follow(self, found: Iterable[Found]) -> None:
@@ -76,6 +77,7 @@ class Watches:
         target = found.target
         meter = Meter(target.runtime, threshold)
         watch = Watch(target, self._context(found), self._deliver, self._release, meter)
+        watch.pace = self._pace
         watch.open(self._kinds.values())
         if watch.gone:
             watch.close()
@@ -88,6 +90,13 @@ class Watches:
             watch = self._watches.pop(key)
         watch.close()
         self._ended(watch.target)
+
+    def slow(self, pace: int) -> None:
+        """Sample at ``pace`` times the interval of the configuration."""
+        if pace != self._pace:
+            self._pace = pace
+            for watch in self._watches.values():
+                watch.slow(pace)
 
     def read_due(self) -> bool:
         """Read every source that is due; return whether a target turned out to have ended."""

@@ -1,5 +1,6 @@
 """What a watch makes of its sources: which are due, which fail, which of two is believed."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -194,6 +195,22 @@ def test_what_is_read_while_the_watch_closes_is_not_delivered_and_its_source_clo
     place.watch.read("one")
     assert place.items == []
     assert source.closed == 1
+
+
+def test_only_patient_sources_are_slowed_down():
+    place = Place("one", "process")
+    place.watch.states["process"].kind = replace(place.watch.states["process"].kind, patient=True)
+    place.watch.slow(4)
+    waits = {}
+    for name in place.sources:
+        place.say(name)
+        before = place.watch.states[name].ticker.due
+        place.clock.advance(before - place.clock.monotonic())
+        place.say(name)
+        waits[name] = place.watch.states[name].ticker.due - before
+    assert waits == {"one": 1.0, "process": 4.0}
+    place.watch.slow(1)
+    assert place.watch.states["process"].ticker.interval == 1.0
 
 
 def test_a_source_that_waits_for_a_worker_is_not_due_again():

@@ -8,6 +8,7 @@ from typing import Any
 from ..ledger import Totals
 from ..model import Finding, LogRecord, Stall
 from ..recorder import TargetView
+from .checks import AgentUse
 from .rollup import LoopOfMany, RollUp
 from .subject import Http, Limits, Loop, Requests, Subject, cpu_of
 
@@ -60,6 +61,15 @@ def service_of(one: RollUp, limits: Limits) -> Document:
     }
 
 
+def agent_of(use: AgentUse) -> Document:
+    return {
+        "cpu": {"utilization": use.cpu, "measuring": use.measuring, "budget": use.cpu_budget},
+        "memory": {"rss_bytes": _whole(use.memory), "budget_bytes": _whole(use.memory_budget)},
+        "traced_ratio": use.traced_ratio,
+        "pace": use.pace,
+    }
+
+
 def _loops(many: LoopOfMany, limits: Limits) -> Document:
     return {
         "keys": [subject.name for subject in many.subjects],
@@ -83,6 +93,7 @@ def _measured(loop: Loop) -> Document:
             "max": loop.max,
         },
         "utilization": loop.utilization,
+        "overhead": loop.overhead,
     }
 
 

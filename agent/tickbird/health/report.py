@@ -11,7 +11,7 @@ from ..ledger import Totals
 from ..model import Finding, Status
 from ..recorder import TargetView
 from .checks import AgentCheck, AgentUse, Check, checks
-from .document import Document, entry_of, finding_of, service_of
+from .document import Document, agent_of, entry_of, finding_of, service_of
 from .rollup import RollUp, roll_up
 from .subject import Limits, Subject, http_of, loop_of
 
@@ -68,6 +68,7 @@ def build(
         "services": [
             service_of(one, given.get(one.name, Limits())) for one in _rolled_up(subjects)
         ],
+        "agent": agent_of(use),
         "findings": [finding_of(finding) for finding in _judge_agent(use)],
     }
     if entries:

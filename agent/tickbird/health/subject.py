@@ -49,6 +49,8 @@ class Loop:
     mean: float | None
     max: float | None
     utilization: float | None
+    overhead: float | None = None
+    """Cores that being measured costs the process; None where that is not known."""
 
     def quantile(self, q: float) -> float | None:
         return quantile(self.histogram, q, self.max)
@@ -129,7 +131,18 @@ def loop_of(view: TargetView) -> Loop | None:
         mean=sum(part.sum for part in busy) / iterations if iterations else None,
         max=max(longest, default=None),
         utilization=_utilization(slices),
+        overhead=_overhead(slices) if view.method == "trace" else None,
     )
+
+
+TRACE_COST = 1.2e-6
+"""Seconds that tracing adds to one iteration of a loop, as bench/loop.py measures it."""
+
+
+def _overhead(slices: Sequence[LoopSlice]) -> float | None:
+    seconds = sum(part.duration for part in slices)
+    iterations = sum(part.iterations for part in slices)
+    return iterations * TRACE_COST / seconds if seconds else None
 
 
 RECENT = 60

@@ -65,6 +65,8 @@ class SourceType:
     """True: ``read`` may wait for the network, so it runs on a pool of its own."""
     whole: bool = False
     """True: a read yields all series there are, so one that is missing has ended."""
+    patient: bool = False
+    """True: it may be read less often while the agent costs more than it may."""
 
 
 def source_types() -> dict[str, SourceType]:

@@ -240,4 +240,5 @@ SOURCE = SourceType(
         CONTAINER_THROTTLED,
     ),
     open_source,
+    patient=True,
 )

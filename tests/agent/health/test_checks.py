@@ -325,6 +325,19 @@ def test_the_agent_is_held_to_its_own_budget() -> None:
     assert agent_budget.judge(AgentUse()) is None
 
 
+def test_the_agent_says_what_it_sheds_to_keep_to_its_budget() -> None:
+    use = AgentUse(0.019, 30e6, measuring=0.018, traced_ratio=0.125, pace=4)
+    found = certain(agent_budget.judge(use))
+    assert found.status is Status.WARN
+    assert "loops are traced 12 % of the time" in found.title
+    assert "sampled 4 times less often" in found.title
+
+
+def test_logs_are_no_part_of_the_budget() -> None:
+    use = AgentUse(0.5, 30e6, measuring=0.01)
+    assert certain(agent_budget.judge(use)).status is Status.OK
+
+
 def test_what_the_agent_cannot_do_is_told_in_its_own_words() -> None:
     found = certain(agent_problems.judge(AgentUse(problems=("cannot read /x", "port taken"))))
     assert found.title == "cannot read /x (and 1 more problem)"

@@ -27,6 +27,12 @@ class AgentUse:
     memory: float | None = None
     cpu_budget: float = 0.02
     memory_budget: float = 64 * 1024 * 1024
+    measuring: float | None = None
+    """Cores that measuring takes, of ``cpu``: what the budget is for, since logs are never shed."""
+    traced_ratio: float = 1.0
+    """Share of the time in which loops are traced."""
+    pace: int = 1
+    """How many times the configured interval lies between two samples of a process."""
     problems: tuple[str, ...] = ()
     """One line each, fit to be shown to a person."""
 
