@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..ledger import Totals
 from ..model import Finding, LogRecord, Stall
 from ..recorder import TargetView
+from ..recorder.window import Window
 from .checks import AgentUse
 from .rollup import LoopOfMany, RollUp
 from .subject import Http, Limits, Loop, Requests, Subject, cpu_of
 
 EXACT = 0.002
 """Seconds: a method whose error is at most this is called exact."""
+LATEST = 5
+"""Stalls whose last seconds are shown; those of a thousand would fill megabytes."""
+BEFORE = 10
+"""Seconds before a stall that are shown with it."""
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 Document = dict[str, Any]
@@ -114,12 +119,45 @@ def _loop(loop: Loop, view: TargetView, limits: Limits) -> Document:
             for window in view.windows
             if window.loop is not None
         ],
-        "stalls": [_stall(stall) for stall in view.stalls],
+        "stalls": _stalls(view),
         "phases": None,
     }
 
 
-def _stall(stall: Stall) -> Document:
+def _stalls(view: TargetView) -> list[Document]:
+    """All of them; the latest, the worst and what still lasts with the seconds before them."""
+    told = [*view.stalls[-LATEST:], *(stall for stall in view.stalls if stall.ongoing)]
+    told += [max(view.stalls, key=lambda stall: stall.duration)] if view.stalls else []
+    shown = {id(stall) for stall in told}
+    return [
+        _stall(stall, _before(stall, view.windows) if id(stall) in shown else None)
+        for stall in view.stalls
+    ]
+
+
+def _before(stall: Stall, windows: Sequence[Window]) -> list[Document]:
+    return [
+        _window(window)
+        for window in windows
+        if stall.start - BEFORE - 1 < window.start <= stall.start
+    ]
+
+
+def _window(window: Window) -> Document:
+    loop, routes = window.loop, (window.routes or {}).values()
+    counted = window.routes is not None
+    return {
+        "start": window.start,
+        "cpu_utilization": window.cpu,
+        "rss_bytes": _whole(window.rss),
+        "delay_max_seconds": loop.max if loop and loop.iterations else None,
+        "utilization": loop.utilization if loop else None,
+        "requests": sum(route.requests for route in routes) if counted else None,
+        "errors": sum(route.errors for route in routes) if counted else None,
+    }
+
+
+def _stall(stall: Stall, before: list[Document] | None) -> Document:
     culprit = stall.culprit
     return {
         "start": stall.start,
@@ -135,6 +173,7 @@ def _stall(stall: Stall) -> Document:
             "line": culprit.get("line"),
             "stack": list(culprit.get("stack") or ()),
         },
+        "before": before,
     }
 
 

@@ -110,6 +110,28 @@ def test_a_probe_knows_its_runtime_better_than_the_process_table() -> None:
     assert (entry["runtime"], entry["runtime_version"]) == ("uvloop", "3.11.7")
 
 
+def test_the_ten_seconds_before_a_stall_are_shown_with_it() -> None:
+    history = History()
+    for second in range(20):
+        history.second(Sample(RSS, 50e6 + second))
+    history.loop(2.0, [Stall(history.now, 2.0, "probe")])
+    (stall,) = document(history)["targets"][0]["loop"]["stalls"]
+    seconds = [window["start"] for window in stall["before"]]
+    assert seconds == [stall["start"] - back for back in range(10, -1, -1)]
+    assert stall["before"][0]["rss_bytes"] == 50e6 + 9
+    assert stall["before"][0]["cpu_utilization"] == pytest.approx(0.1)
+    assert stall["before"][0]["requests"] is None
+
+
+def test_of_many_stalls_only_the_latest_and_the_worst_tell_what_was_before() -> None:
+    history = History()
+    for second in range(30):
+        history.loop(0.2, [Stall(history.now, 0.9 if second == 3 else 0.2, "probe")])
+    stalls = document(history)["targets"][0]["loop"]["stalls"]
+    told = [number for number, stall in enumerate(stalls) if stall["before"] is not None]
+    assert told == [3, *range(25, 30)]
+
+
 def test_an_ongoing_stall_counts_in_the_maximum() -> None:
     history = History()
     history.loop()

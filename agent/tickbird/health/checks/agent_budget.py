@@ -1,4 +1,4 @@
-"""The agent itself must stay cheap: it sheds measuring before it exceeds its budget, and says so."""
+"""The agent itself must stay cheap: it measures less rather than exceed its budget, and says so."""
 
 from __future__ import annotations
 
