@@ -30,7 +30,7 @@ def again(state: State) -> State:
     return State(state.folder)
 
 
-def test_a_second_agent_is_refused_with_the_pid_of_the_first(state: State) -> None:
+def test_row_39_a_second_agent_is_refused_with_the_pid_of_the_first(state: State) -> None:
     with pytest.raises(CannotCreate, match=f"pid {os.getpid()}") as caught:
         State(state.folder)
     assert caught.value.exit_code == 73
@@ -55,7 +55,7 @@ def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     State(folder).close()
 
 
-def test_a_place_that_is_no_folder_is_refused_with_a_remedy(tmp_path: Path) -> None:
+def test_row_29_a_place_that_is_no_folder_is_refused_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotCreate) as caught:
         State(tmp_path / "file" / "state")
@@ -79,7 +79,7 @@ def test_a_checkpoint_outlives_the_process(state: State) -> None:
     reopened.close()
 
 
-def test_every_damage_of_the_newest_checkpoint_leads_to_the_one_before(state: State) -> None:
+def test_row_36_every_damage_of_the_newest_checkpoint_leads_to_the_one_before(state: State) -> None:
     state.save(Document(1))
     state.save(Document(2))
     path = state.folder / "checkpoint"
@@ -200,7 +200,7 @@ def test_unsent_bodies_are_bounded_and_what_is_lost_is_counted(state: State) -> 
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])
-def test_a_damaged_body_is_set_aside_and_the_others_go_on(
+def test_row_37_a_damaged_body_is_set_aside_and_the_others_go_on(
     state: State, damage: bytes | None
 ) -> None:
     state.save_unsent("traces", [(1, b"one"), (2, b"two"), (3, b"three")], 10_000)

@@ -66,6 +66,7 @@ instance: default              # name of this agent; its state folder and socket
 collector:
   endpoint: none               # keeps what it sees to itself; else OTLP/HTTP: http://127.0.0.1:4318
   timeout: 10s                 # for one request
+  retry_status: []             # to be tried again beside 429, 502, 503, 504: [500], say
 #  headers:                    # secrets by env or file only: "Bearer ${file:/run/secrets/otlp}"
 #    x-scope-orgid: shop
 #  tls:                        # PEM files; cert and key go together
@@ -115,8 +116,10 @@ logs:
   correlate: true              # put trace and correlation ids on records
 
 redact:
-  patterns: default            # default, none, or a list: [default, "CUST-[0-9]{8}"]
+  patterns: default            # default, none, or a list: [default, email, "CUST-[0-9]{8}"]
   keys: [card_number]          # fields whose values never leave, beside the shipped ones
+  mode: mask                   # mask, or hash: the same secret looks the same; needs a salt
+#  salt: ${env:TICKBIRD_SALT}  # 16 characters or more; by env or file only
 
 recorder:                      # the last minutes, in memory
   keep: 15m
@@ -126,7 +129,7 @@ spool:
   size: 1GiB                   # most that output of `tickbird exec` may wait on disk
 
 budget:                        # what the agent may cost; health says when it is exceeded
-  cpu: 2%                      # of one core
+  cpu: 2%                      # of one core, for measuring; what is beyond it is shed
   memory: 64MiB
 
 sampling:

@@ -14,6 +14,7 @@ from .units import (
     File,
     Glob,
     Hidden,
+    HttpStatus,
     Interval,
     Label,
     Listen,
@@ -23,6 +24,7 @@ from .units import (
     Port,
     Ratio,
     Regex,
+    Salt,
     Size,
     TokenFile,
     Url,
@@ -47,12 +49,14 @@ class TlsConfig(Struct, frozen=True):
 
 
 class CollectorConfig(Struct, frozen=True):
-    """Where telemetry goes, by OTLP/HTTP; ``endpoint`` has no slash at its end."""
+    """Where telemetry goes, by OTLP/HTTP; ``endpoint`` has no slash at its end. ``retry_status``:
+    statuses to be tried again that OTLP calls final."""
 
     endpoint: Endpoint
     headers: dict[str, Hidden] = field(default_factory=dict)
     tls: TlsConfig | None = None
     timeout: Duration = 10.0
+    retry_status: tuple[HttpStatus, ...] = ()
 
 
 class BackendsConfig(Struct, frozen=True):
@@ -133,11 +137,15 @@ class LogsConfig(Struct, frozen=True):
 
 
 class RedactConfig(Struct, frozen=True):
-    """``patterns``: RE2 patterns; the word ``default`` among them stands for the shipped set.
-    Written as one word in the file, ``default`` is that set alone and ``none`` is empty."""
+    """``patterns``: RE2 patterns; among them, the word ``default`` stands for the shipped set and
+    ``email`` for mail addresses. Written as one word in the file, ``default`` is that set alone and
+    ``none`` is empty. ``mode`` hash: a secret becomes its HMAC under ``salt``, cut short, so that
+    equal ones can be told."""
 
     patterns: tuple[Regex, ...] = ("default",)
     keys: tuple[Label, ...] = ()
+    mode: Literal["mask", "hash"] = "mask"
+    salt: Salt | None = None
 
 
 class RecorderConfig(Struct, frozen=True):

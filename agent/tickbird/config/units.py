@@ -164,6 +164,13 @@ def regex(text: str) -> str:
     return text
 
 
+def salt(text: str) -> Secret:
+    """What a hash is salted with: 16 characters or more."""
+    if len(text) < 16:
+        raise ValueError("needs 16 characters or more; make one by: openssl rand -hex 16")
+    return Secret(text)
+
+
 def path(text: str) -> Path:
     """An absolute path; ``~`` is the home folder of the agent's user."""
     return Path(glob(text))
@@ -206,6 +213,10 @@ def port(text: str) -> int:
     return _whole(text, 1, 65535, "a port")
 
 
+def http_status(text: str) -> int:
+    return _whole(text, 400, 599, "an HTTP status of failure")
+
+
 def _whole(text: str, low: int, high: int, what: str) -> int:
     if not re.fullmatch(r"[0-9]{1,7}", text) or not low <= int(text) <= high:
         raise ValueError(f"not {what}; it is a whole number from {low} to {high}")
@@ -232,4 +243,6 @@ Name = Annotated[str, _meta(name)]
 Label = Annotated[str, _meta(label, ["string", "number", "boolean"])]
 Pid = Annotated[int, _meta(pid, "integer", minimum=1, maximum=2**22)]
 Port = Annotated[int, _meta(port, "integer", minimum=1, maximum=65535)]
+HttpStatus = Annotated[int, _meta(http_status, "integer", minimum=400, maximum=599)]
 Hidden = Annotated[Secret, _meta(Secret)]
+Salt = Annotated[Secret, _meta(salt)]

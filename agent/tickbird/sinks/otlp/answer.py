@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from enum import Enum, auto
@@ -17,6 +17,7 @@ import msgspec
 
 MAX_RETRY_AFTER = 300.0
 MAX_DETAIL = 200
+CREDENTIALS = "correct collector.headers in the configuration, or the files that they come from"
 
 
 class Verdict(Enum):
@@ -34,33 +35,43 @@ class Verdict(Enum):
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A verdict with what belongs to it. ``reason`` names a refusal in the ledger; ``detail`` is
-    one bounded line for people; ``retry_after`` is in seconds."""
+    one bounded line for people, and ``remedy`` what they can do; ``retry_after`` is in seconds;
+    ``slow``: the whole request was sent, and no answer came in time."""
 
     verdict: Verdict
     detail: str = ""
     reason: str = ""
     rejected: int = 0
     retry_after: float | None = None
+    remedy: str = ""
+    slow: bool = False
 
 
-def classify(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
+def classify(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    now: float,
+    retried: Collection[int] = (),
+) -> Reply:
     """What the specification makes of an answer. ``now`` (Unix seconds) is what a ``Retry-After``
-    date counts from. A redirect or a page that is no OTLP comes from something other than the
-    Collector, so the data is kept and tried again; redirects are never followed, since the
-    credentials would go along."""
+    date counts from; ``retried`` are statuses to be tried again, though the specification calls
+    them final. A redirect or a web page comes from something other than the Collector, so the data
+    is kept and tried again; redirects are never followed, since the credentials would go along."""
     if 200 <= status < 300:
         return _success(headers.get("content-type", ""), body)
     text = body.decode(errors="replace")
     detail = f"HTTP {status} {one_line(text)}" if text else f"HTTP {status}"
-    if status in (429, 502, 503, 504):
+    if status in (429, 502, 503, 504) or status in retried:
         wait = retry_after(headers.get("retry-after"), now)
         return Reply(Verdict.RETRY, detail, retry_after=wait)
     if status < 400:
-        return Reply(Verdict.RETRY, f"HTTP {status}: redirects are not followed")
+        remedy = "correct collector.endpoint in the configuration"
+        return Reply(Verdict.RETRY, f"HTTP {status}: redirects are not followed", remedy=remedy)
+    if status in (401, 403):
+        return Reply(Verdict.HOLD, detail, remedy=CREDENTIALS)
     verdict, reason = {
         400: (Verdict.SPLIT, "bad_request"),
-        401: (Verdict.HOLD, ""),
-        403: (Verdict.HOLD, ""),
         413: (Verdict.SPLIT, "too_large"),
     }.get(status, (Verdict.REFUSED, f"http_{status}"))
     return Reply(verdict, detail, reason)
@@ -85,14 +96,18 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def _success(content_type: str, body: bytes) -> Reply:
+    """Accepted, unless it is clear that no Collector said so: many a receiver answers with a word
+    of its own, or says nothing of its kind, and means yes."""
     kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/html" or body[:1] == b"<":
+        return Reply(Verdict.RETRY, "the answer is a web page, not OTLP")
     try:
-        if kind == "application/json":
+        if body.lstrip()[:1] == b"{" or (body and kind == "application/json"):
             rejected, message = _partial_json(body)
-        elif kind == "application/x-protobuf" or (not body and kind != "text/html"):
+        elif kind == "application/x-protobuf":
             rejected, message = _partial_protobuf(body)
         else:
-            return Reply(Verdict.RETRY, f"the answer is {kind or 'untyped'}, not OTLP")
+            return Reply(Verdict.ACCEPTED)
     except ValueError:
         return Reply(Verdict.RETRY, "the answer is not OTLP: it cannot be read")
     detail = one_line(message) if message else ""
@@ -115,10 +130,13 @@ def _partial_protobuf(body: bytes) -> tuple[int, str]:
 
 
 def _partial_json(body: bytes) -> tuple[int, str]:
-    partial = msgspec.json.decode(body or b"{}", type=dict[str, dict[str, str | int]])
-    fields = partial.get("partialSuccess", {})
-    rejected = next((n for key, n in fields.items() if key.startswith("rejected")), 0)
-    return int(rejected), str(fields.get("errorMessage", ""))
+    partial = msgspec.json.decode(body, type=_Answer).partial or {}
+    rejected = next((n for key, n in partial.items() if key.startswith("rejected")), 0)
+    return int(rejected or 0), str(partial.get("errorMessage") or "")
+
+
+class _Answer(msgspec.Struct):
+    partial: dict[str, str | int | None] | None = msgspec.field(name="partialSuccess", default=None)
 
 
 def one_line(cause: object) -> str:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ...config import CollectorConfig
 
 
+LONGEST_PATIENCE = 120.0
+"""Seconds for which an answer is waited for at most, while a Collector is slow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a payload's items: ``accepted`` plus all ``refused`` (by reason) is their
@@ -101,7 +105,7 @@ class Lane:
     ) -> None:
         self.signal = signal
         self._client = Client(collector, signal, clock)
-        self._timeout = collector.timeout
+        self._timeout = self._patience = collector.timeout
         self._clock = clock
         self._capacity = capacity
         self._backoff = backoff or Backoff()
@@ -136,7 +140,7 @@ class Lane:
         """Thread body: send until ``stop`` is set or ``drain`` takes over."""
         with self._sender:
             while not (stop.is_set() or self._draining.is_set()):
-                wait = self._send_next(self._timeout)
+                wait = self._send_next(self._patience)
                 if wait is None:
                     self._clock.wait(self._arrived, 1.0)
                 else:
@@ -157,7 +161,7 @@ class Lane:
         with self._lock:
             unsent = list(self._queue)
             self._queue.clear()
-            self._count_queue()
+            self._count(unsent, -1)
         self._taken.set()
         sender.join(0.2)
         return unsent
@@ -170,13 +174,13 @@ class Lane:
                 self._room.clear()
                 return False
             self._queue.append(payload)
-            self._count_queue()
+            self._count((payload,), 1)
             self._arrived.set()
             return True
 
-    def _count_queue(self) -> None:
-        self._status.queued_bytes = sum(len(p.body) for p in self._queue)
-        self._status.queued_items = sum(p.items for p in self._queue)
+    def _count(self, payloads: Sequence[Payload], sign: int) -> None:
+        self._status.queued_bytes += sign * sum(len(p.body) for p in payloads)
+        self._status.queued_items += sign * sum(p.items for p in payloads)
 
     def _pause(self, seconds: float, stop: threading.Event) -> None:
         deadline = Deadline(self._clock, seconds)
@@ -202,7 +206,9 @@ class Lane:
         if payload is not self._tried:
             self._tried = payload
             payload.sending()
+        began = self._clock.monotonic()
         reply = self._client.send(payload.body, timeout)
+        self._be_patient(reply, self._clock.monotonic() - began)
         self._note(reply)
         if reply.verdict in (Verdict.RETRY, Verdict.HOLD):
             return self._backoff.wait(self._failures, reply)
@@ -228,7 +234,8 @@ class Lane:
                 return False
             self._queue.popleft()
             self._queue.extendleft(reversed(parts))
-            self._count_queue()
+            self._count((payload,), -1)
+            self._count(parts, 1)
             self._room.set()
             return True
 
@@ -244,6 +251,14 @@ class Lane:
             _add(self._status.refused, outcome.refused)
         payload.settle(outcome)
 
+    def _be_patient(self, reply: Reply, took: float) -> None:
+        """A Collector that is slower than the timeout would be sent the same for ever, and might
+        take it each time."""
+        if reply.slow:
+            self._patience = max(self._timeout, min(2 * self._patience, LONGEST_PATIENCE))
+        elif took < self._timeout / 2:
+            self._patience = self._timeout
+
     def _note(self, reply: Reply) -> None:
         failed = reply.verdict in (Verdict.RETRY, Verdict.HOLD)
         self._failures = self._failures + 1 if failed else 0
@@ -258,9 +273,8 @@ class Lane:
 
     def _problem(self, reply: Reply) -> str:
         what = f"the Collector at {self._client.where} does not take {self.signal}: {reply.detail}"
-        if reply.verdict is Verdict.HOLD:
-            return f"{what}; nothing is lost: correct collector.headers in the configuration"
-        return f"{what}; nothing is lost: it is tried again"
+        kept = f"{what}; nothing is lost: it is tried again"
+        return f"{kept}; what to do: {reply.remedy}" if reply.remedy else kept
 
 
 class _Join:

@@ -85,7 +85,7 @@ def test_overload_is_retried_until_it_ends(
     assert lane.lane.status.problem is None
 
 
-def test_retry_after_is_waited_for(collector: FakeCollector, lane: Running) -> None:
+def test_row_43_retry_after_is_waited_for(collector: FakeCollector, lane: Running) -> None:
     late = Answer(503, headers={"retry-after": "1"})
     collector.behave = lambda lines: late if len(collector.requests) == 1 else OK
     start = time.monotonic()
@@ -94,7 +94,7 @@ def test_retry_after_is_waited_for(collector: FakeCollector, lane: Running) -> N
     assert time.monotonic() - start >= 1
 
 
-def test_partial_success_is_counted_and_not_sent_again(
+def test_row_45_partial_success_is_counted_and_not_sent_again(
     collector: FakeCollector, lane: Running
 ) -> None:
     collector.behave = lambda lines: refusing(2)
@@ -104,7 +104,7 @@ def test_partial_success_is_counted_and_not_sent_again(
     assert len(collector.requests) == 1
 
 
-def test_one_poison_record_is_refused_and_all_others_arrive_in_order(
+def test_row_46_one_poison_record_is_refused_and_all_others_arrive_in_order(
     collector: FakeCollector, lane: Running
 ) -> None:
     collector.behave = lambda lines: Answer(400) if "poison" in lines else OK
@@ -118,7 +118,7 @@ def test_one_poison_record_is_refused_and_all_others_arrive_in_order(
     assert len(collector.requests) <= 2 + 2 * 9
 
 
-def test_what_is_too_large_is_split_and_a_single_giant_is_refused(
+def test_row_47_what_is_too_large_is_split_and_a_single_giant_is_refused(
     collector: FakeCollector, lane: Running
 ) -> None:
     def small_only(lines: list[str]) -> Answer:
@@ -130,7 +130,7 @@ def test_what_is_too_large_is_split_and_a_single_giant_is_refused(
     assert lane.outcomes == [Outcome(7, {"too_large": 1})]
 
 
-def test_a_refused_credential_holds_and_names_the_problem(
+def test_row_48_a_refused_credential_holds_and_names_the_problem(
     collector: FakeCollector, lane: Running
 ) -> None:
     collector.behave = lambda lines: Answer(401)
@@ -144,7 +144,7 @@ def test_a_refused_credential_holds_and_names_the_problem(
     assert lane.lane.status.problem is None
 
 
-def test_a_permanent_refusal_is_counted_by_its_code(
+def test_row_44_a_permanent_refusal_is_counted_by_its_code(
     collector: FakeCollector, lane: Running
 ) -> None:
     collector.behave = lambda lines: Answer(500)
@@ -215,7 +215,7 @@ def test_what_drain_hands_back_and_what_was_settled_is_everything(
 
 
 @pytest.mark.parametrize("action", ["reset", "cut"])
-def test_an_answer_lost_on_the_way_repeats_at_most_that_request(
+def test_row_52_an_answer_lost_on_the_way_repeats_at_most_that_request(
     collector: FakeCollector, lane: Running, action: str
 ) -> None:
     collector.behave = lambda lines: Answer(action=action) if len(collector.requests) == 2 else OK
