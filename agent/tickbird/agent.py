@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from .parts import Parts
 
 SHUTDOWN_SECONDS = 10.0
-LOG_PAUSE = 0.5
-"""Seconds between two looks at log files that had nothing new; a file that has is read on."""
 REFRESH = 1.0
 """Seconds between two looks for targets."""
 RESTART = 1.0
@@ -185,7 +183,7 @@ class Agent:
     def _read_logs(self, parts: Parts) -> None:
         while not self._stop.is_set():
             if parts.logs.poll() == 0:
-                self._clock.wait(self._stop, LOG_PAUSE)
+                parts.logs.wait()
 
     def _reload_into(self, parts: Parts) -> None:
         """Take the new configuration wholly, or keep the old one and say why."""
@@ -201,6 +199,7 @@ class Agent:
     def _drain(self, parts: Parts) -> None:
         deadline = Deadline(self._clock, SHUTDOWN_SECONDS)
         self._stop.set()
+        parts.logs.wake()
         self._say("stopping: what is queued is sent, or kept on disk")
         for thread in self._threads:
             if thread.name == "logs":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -19,13 +20,14 @@ from .sinks.otlp.logs import payload
 
 class Deliveries:
     """``add`` and ``offer`` belong to one thread. Without a lane a batch is delivered as soon as
-    it is offered. ``news`` is set whenever one was settled."""
+    it is offered. ``news`` is set, and ``wake`` called, whenever one was settled."""
 
-    def __init__(self, lane: Lane | None, journal: Journal) -> None:
+    def __init__(self, lane: Lane | None, journal: Journal, wake: Callable[[], None]) -> None:
         self._lane = lane
         self._journal = journal
         self._ready: deque[tuple[Batch, Payload]] = deque()
         self._lock = threading.Lock()
+        self._wake = wake
         self.news = threading.Event()
 
     def add(self, batch: Batch) -> None:
@@ -38,6 +40,10 @@ class Deliveries:
         whole = payload(batch.watched.resource, batch.records, partial(self._settle, batch))
         sending = partial(self._journal.sending, batch.tail, batch.end)
         self._ready.append((batch, replace(whole, sending=sending)))
+
+    def waiting(self) -> bool:
+        """Whether something was added that found no room yet."""
+        return bool(self._ready)
 
     def offer(self, wait: float) -> bool:
         """Hand on what was added; False when the lane had no room for all within ``wait``
@@ -65,3 +71,4 @@ class Deliveries:
             if not pending:
                 del generations[generation]
         self.news.set()
+        self._wake()

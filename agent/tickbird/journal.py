@@ -55,13 +55,17 @@ class Books:
 
 
 class Began(Struct, frozen=True, tag="began"):
-    """A generation is read from now on."""
+    """A generation is read from now on, or is known better than before."""
 
     key: str
     mark: Mark
 
     def apply(self, books: Books) -> None:
-        books.files.setdefault(self.key, {}).setdefault(self.mark.generation, self.mark)
+        marks = books.files.setdefault(self.key, {})
+        known = marks.get(self.mark.generation, self.mark)
+        if known.head_length <= self.mark.head_length and known.window_end <= self.mark.window_end:
+            offset = max(known.offset, self.mark.offset)
+            marks[self.mark.generation] = msgspec.structs.replace(self.mark, offset=offset)
 
 
 class Sent(Struct, frozen=True, tag="sent"):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .batching import Batcher
+from .batching import BATCH_AGE, Batcher
 from .clock import Clock, Deadline, Ticker
 from .config import Config
 from .deliveries import Deliveries
@@ -25,6 +25,8 @@ from .logbatch import Watched
 from .model import Target
 from .sinks.otlp.delivery import Lane
 from .sinks.otlp.logs import resource_bytes
+from .sources.changes import Changes
+from .sources.descriptors import Descriptors
 from .sources.logfile import Tailer
 from .state import State
 
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 
 ROUND_BYTES = 1024 * 1024
 """Bytes read in one round, over all files: 64 KiB of each in turn."""
-SCAN_INTERVAL = 1.0
+PAUSE = 0.25
+"""Seconds between two looks at files that the kernel does not tell of, and at a full lane."""
 SAVE_INTERVAL = 5.0
 """Seconds between two checkpoints, so of repeats after a loss of power; a kill costs none of it."""
 OFFER_WAIT = 0.2
@@ -56,15 +59,18 @@ class LogPipeline:
         self._clock = clock
         self._state = state
         self._journal = Journal(state, ledger, durable=lane is not None)
-        self._deliveries = Deliveries(lane, self._journal)
+        self._changes = Changes()
+        self._descriptors = Descriptors()
+        self._deliveries = Deliveries(lane, self._journal, self.wake)
         self._batcher = Batcher(config, clock, ledger, recorder, self._deliveries.add)
         self._lock = threading.Lock()
         self._watched: dict[str, Watched] = {}
         self._parked: Marks = self._journal.restore()
         """Marks of targets that are not watched now."""
-        self._scan = Ticker(clock, SCAN_INTERVAL)
         self._save = Ticker(clock, SAVE_INTERVAL)
         self._turn = 0
+        self._busy = False
+        """Whether the last round read anything."""
 
     @property
     def problems(self) -> list[str]:
@@ -84,6 +90,7 @@ class LogPipeline:
         with self._lock:
             self._watch(target, [p for p in patterns if p not in segments], spool=False)
             self._watch(target, segments, spool=True)
+        self.wake()
 
     def unwatch(self, target_key: str) -> None:
         """Let go of a target's files once they are drained; until then, and where another worker
@@ -92,17 +99,31 @@ class LogPipeline:
             for watched in self._watched.values():
                 if watched.target.key == target_key:
                     watched.leaving = True
+                    watched.tailer.attention.news = True
+        self.wake()
 
     def poll(self) -> int:
         """One round: find, read, parse, batch, offer. Returns the lines read; bounded work, and
         waits at most ``OFFER_WAIT`` for room in the lane."""
         return self._round()
 
+    def wait(self) -> None:
+        """Sleep until there is something to do for ``poll``, or until ``wake``."""
+        with self._lock:
+            now = self._clock.monotonic()
+            seconds = 0.0 if self._busy else self._due(now) - now
+        self._changes.wait(seconds)
+
+    def wake(self) -> None:
+        """End ``wait``; from any thread."""
+        self._changes.wake()
+
     def drain(self, deadline: Deadline) -> None:
         """Deliver what the files hold now, as far as the deadline allows: the rest stays in them,
         and so does what is written meanwhile. The lane's thread has to run."""
         with self._lock:
-            self._look()
+            for watched in list(self._watched.values()):
+                self._look(watched)
             tails = [tail for w in self._watched.values() for tail in w.tailer.tails]
             goals = [(tail, tail.size()) for tail in tails]
         while not deadline.passed():
@@ -122,13 +143,13 @@ class LogPipeline:
             for watched in self._watched.values():
                 watched.tailer.close()
             self._watched.clear()
+            self._changes.close()
 
     def _round(self, final: bool = False, read: bool = True) -> int:
         with self._lock:
             now = self._clock.monotonic()
-            if self._scan.is_due(now):
-                self._scan.advance(now)
-                self._look()
+            self._look_where_due(now)
+            self._busy = False
             lines = self._read() if self._deliveries.offer(OFFER_WAIT) and read else 0
             self._batcher.close(self._watched.values(), now, final)
             self._deliveries.offer(0)
@@ -136,6 +157,29 @@ class LogPipeline:
                 self._save.advance(now)
                 self._journal.save(self._marks)
             return lines
+
+    def _due(self, now: float) -> float:
+        """When to do something next, unless a file changes before."""
+        soon = now + PAUSE
+        times = [self._save.due] if self._journal.dirty else []
+        times += [soon] if self._deliveries.waiting() else []
+        for watched in self._watched.values():
+            times.append(watched.tailer.attention.next_look())
+            times += [batch.opened + BATCH_AGE for batch in watched.open.values()]
+            held = any(stage and stage.held for stage in watched.line_stages.values())
+            if held or watched.tailer.attention.any_awake():
+                times.append(soon)
+        return min(times, default=now + SAVE_INTERVAL)
+
+    def _look_where_due(self, now: float) -> None:
+        fired = self._changes.told()
+        all_of_them = list(self._watched.values())
+        for watched in all_of_them:
+            watched.tailer.attention.hear(fired)
+        if any(watched.tailer.attention.next_look() <= now for watched in all_of_them):
+            for watched in all_of_them:
+                if watched.tailer.attention.next_look(along=True) <= now:
+                    self._look(watched)
 
     def _flush_spool(self) -> None:
         """A service that has ended finishes no line."""
@@ -157,28 +201,29 @@ class LogPipeline:
                 marks=self._parked.pop(key, ()),
                 exclude=() if spool else (self._state.folder,),
                 spool=spool,
+                changes=self._changes,
+                descriptors=self._descriptors,
             )
             watched = self._watched[key] = Watched(key, target.name, target, tailer, b"")
-            self._scan.due = self._clock.monotonic()
         watched.target = target
         watched.resource = resource_bytes(target.attributes)
         watched.tailer.patterns = tuple(patterns)
         watched.leaving = False
 
-    def _look(self) -> None:
-        for key, watched in list(self._watched.items()):
-            tailer = watched.tailer
-            tailer.scan()
-            for tail in tailer.tails:
-                self._journal.adopt(key, tail)
-            flushed, tailer.flushed = tailer.flushed, []
-            for tail, line in flushed:
-                self._batcher.take(watched, tail, [line])
-            self._let_go(watched)
-            if watched.leaving and watched.idle():
-                self._parked[key] = tailer.marks()
-                tailer.close()
-                del self._watched[key]
+    def _look(self, watched: Watched) -> None:
+        tailer = watched.tailer
+        tailer.scan()
+        for tail in tailer.tails:
+            self._journal.adopt(watched.key, tail)
+        flushed, tailer.flushed = tailer.flushed, []
+        for tail, line in flushed:
+            self._batcher.take(watched, tail, [line])
+        self._let_go(watched)
+        tailer.attention.brisk |= watched.leaving
+        if watched.leaving and watched.idle():
+            self._parked[watched.key] = tailer.marks()
+            tailer.close()
+            del self._watched[watched.key]
 
     def _let_go(self, watched: Watched) -> None:
         """Forget files that are over and settled."""
@@ -211,10 +256,15 @@ class LogPipeline:
                 except OSError as error:
                     watched.tailer.cannot_read(tail, error)
                     continue
-                tail.last_data = self._clock.monotonic()
+                if tail.position > before:
+                    tail.last_data = self._clock.monotonic()
+                if not tail.saved:
+                    self._journal.adopt(watched.key, tail)
                 self._batcher.take(watched, tail, lines)
                 total += len(lines)
                 budget += tail.position - before
                 if budget >= ROUND_BYTES or not self._deliveries.offer(0):
+                    self._busy = True
                     return total
+        self._busy = budget > 0
         return total

@@ -6,23 +6,28 @@ what was rotated while nobody looked is found again among the siblings of its pa
 
 from __future__ import annotations
 
-import contextlib
-import fnmatch
-import glob
 import os
-import re
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..clock import Clock
-from .logtail import FileId, Line, Mark, Tail, file_id
-from .rotation import TRIES, find, places
+from .attention import Attention
+from .changes import Changes
+from .descriptors import Descriptors
+from .generations import Generations
+from .identity import Mark
+from .lines import Line
+from .logpaths import Found, LogPaths, reason
+from .logtail import Tail
 
 LINGER = 10.0
 """Seconds without data after which a drained file that was rotated away or deleted is closed: a
 writer may still hold it."""
-_SEGMENT = re.compile(r"(?P<stream>.+)-(?P<number>\d+)\.log")
+UNFINISHED = 30.0
+"""Seconds without data after which a last line without an end is taken as it is."""
+DELETED = 1024 * 1024 * 1024
+"""Bytes that deleted files of a target may keep from being freed, for being unread."""
+_MIB = 1024 * 1024
 
 
 class Tailer:
@@ -38,54 +43,82 @@ class Tailer:
         marks: Iterable[Mark] = (),
         exclude: Sequence[Path] = (),
         spool: bool = False,
+        changes: Changes | None = None,
+        descriptors: Descriptors | None = None,
     ) -> None:
-        self.patterns = tuple(patterns)
-        self.tails: list[Tail] = []
-        """Open ones and those with something queued; of one source, the older first."""
+        """``changes``: tells which files to look at; without it, all are, every time.
+        ``descriptors``: shared with the tailers of other targets."""
         self.flushed: list[tuple[Tail, Line]] = []
-        """Unfinished last lines of files that were closed: the caller takes them from here."""
+        """Last lines that nobody will finish: the caller takes them from here."""
         self.spool = spool
+        self.attention = Attention(changes)
         self._clock = clock
+        self._descriptors = descriptors or Descriptors()
+        self._paths = LogPaths(patterns, exclude, self._descriptors.unpack is not None)
+        self._generations = Generations(self._paths, self._descriptors, marks, spool)
         self._at_end = start_at == "end"
-        self._first = True
-        self._marks = list(marks)
-        self._seen = {mark.source for mark in self._marks}
-        self._exclude = [path.resolve() for path in exclude]
-        self._own_output = set(_own_output())
-        self._problems: dict[str, str] = {}
-        self._lost: list[str] = []
+        """Until the first look: lines that are there already are not wanted."""
+        self._given_up: list[str] = []
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return self._paths.patterns
+
+    @patterns.setter
+    def patterns(self, patterns: tuple[str, ...]) -> None:
+        if patterns != self._paths.patterns:
+            self._paths.patterns = patterns
+            self.attention.news = True
+
+    @property
+    def tails(self) -> list[Tail]:
+        """Those that are read and those with something queued; of one source, the older first."""
+        return self._generations.all()
 
     @property
     def problems(self) -> list[str]:
         """A line for each file or pattern that cannot be read now, and for lines known lost."""
-        return [*self._problems.values(), *self._lost]
+        return [*self._paths.problems.values(), *self._generations.lost, *self._given_up]
 
     def marks(self) -> list[Mark]:
         """What a checkpoint has to keep, oldest first."""
-        return [tail.mark() for tail in self.tails] + self._marks
+        return [tail.mark() for tail in self.tails] + self._generations.marks
 
     def readable(self) -> Iterator[Tail]:
         """The tails with something to read now: of one source, only the oldest such."""
-        busy = set()
-        for tail in list(self.tails):
-            if tail.source in busy or tail.drained():
+        for tail in self.attention.awake():
+            if any(not t.closed and not t.drained() for t in self._generations.older(tail)):
                 continue
-            yield tail
-            if not tail.drained():
-                busy.add(tail.source)
+            if tail.changed or tail.size() < tail.position:
+                self.attention.news = True
+            elif not self.attention.rests(tail):
+                try:
+                    self._descriptors.take(tail)
+                except OSError as error:
+                    self.cannot_read(tail, error)
+                else:
+                    yield tail
 
     def scan(self) -> None:
         """Look for new, rotated, rewritten and deleted files. Never raises."""
-        found = self._find()
-        self._note_rewritten()
-        known = {tail.file_id for tail in self.tails}
-        self._resume(set(found.values()), known)
-        for identity, path in found.items():
-            if identity not in known:
-                self._begin(path, known)
-        self._first = False
-        self._follow(found)
-        self._end_drained()
+        began = self._clock.monotonic()
+        self._watch_folders()
+        found = self._paths.find()
+        for tail in self.tails:
+            if not tail.closed:
+                self._check(tail, found.get(tail.file_id))
+        self._take_up(self._generations.resume(found))
+        self._take_up(self._generations.begin(found, self._at_end))
+        self._at_end = False
+        for tail in self.tails:
+            if not tail.closed and self._is_over(tail):
+                self._finish(tail)
+        self._bound_deleted()
+        self.attention.brisk = any(
+            tail.closed or tail.gone or (self.spool and self._generations.newer(tail))
+            for tail in self.tails
+        )
+        self.attention.looked(began, self._clock.monotonic())
 
     def over(self) -> list[Tail]:
         """Tails that are closed and wholly settled; they stay in ``marks`` until forgotten."""
@@ -93,220 +126,123 @@ class Tailer:
 
     def forget(self, over: Sequence[Tail]) -> list[str]:
         """Let go of tails; returns the sources that have no file any more."""
-        self.tails = [tail for tail in self.tails if tail not in over]
-        return sorted({tail.source for tail in over} - {tail.source for tail in self.tails})
+        return sorted(tail.source for tail in over if self._generations.forget(tail))
 
     def cannot_read(self, tail: Tail, error: OSError) -> None:
-        """Note that reading ``tail`` failed; it is tried again."""
-        self._problem(tail.path, _reason(error))
+        """Note that reading ``tail`` failed; it is tried again, by its path."""
+        if not tail.parked and tail.parkable():
+            tail.park()  # the handle of a network file system may be stale
+        if isinstance(error, FileNotFoundError):
+            self.attention.news = True
+        else:
+            self._paths.problem(tail.path, reason(error))
 
     def close(self) -> None:
         for tail in self.tails:
             tail.close()
+            self._descriptors.drop(tail)
 
-    def _find(self) -> dict[FileId, str]:
-        """Path by identity of every regular file that matches."""
-        found: dict[FileId, str] = {}
-        self._problems.clear()
-        known = {(tail.file_id, tail.path) for tail in self.tails}
-        for pattern in self.patterns:
-            there = False
-            for path in _matching(pattern):
-                try:
-                    status = os.stat(path)  # noqa: PTH116 - every second, for every file
-                except OSError:
-                    continue  # it went away between the two looks
-                there = True
-                if not stat.S_ISREG(status.st_mode):
-                    continue
-                identity = file_id(status)
-                if (identity, path) in known or not self._excluded(path, status):
-                    found.setdefault(identity, path)
-            if not there and (why := _why_nothing(pattern)):
-                self._problem(pattern, why)
-        if self.spool:
-            return dict(sorted(found.items(), key=lambda item: item[1]))
-        return found
+    def _watch_folders(self) -> None:
+        real = {os.path.dirname(tail.real) for tail in self.tails if tail.real}  # noqa: PTH120
+        self.attention.watch_folders(self._paths.folders() | real)
 
-    def _excluded(self, path: str, status: os.stat_result) -> bool:
-        if file_id(status) in self._own_output:
-            return True
-        resolved = Path(path).resolve()
-        return any(resolved.is_relative_to(folder) for folder in self._exclude)
-
-    def _note_rewritten(self) -> None:
-        """Where a file was cut or overwritten, let its generation go on in the copy that the
-        rotation made, and let the path begin anew."""
-        for tail in self.tails:
-            try:
-                rewritten = tail.rewritten()
-            except OSError as error:
-                self._problem(tail.path, _reason(error))
-                continue
-            if not rewritten:
-                continue
-            tail.gone = True
-            copy = find(tail.mark(), offset=tail.position)
-            try:
-                if copy is not None:
-                    tail.continue_in(copy.path, copy.file_id)
-                    continue
-            except OSError:
-                pass  # the copy went away again
-            self._finish(tail)
-            tail.file_id = FileId(0, 0)  # the same inode is another generation now
-
-    def _resume(self, paths: set[str], known: set[FileId]) -> None:
-        """Take up the generations of the checkpoint, wherever they are now."""
-        marks, self._marks = self._marks, []
-        for mark in marks:
-            if not any(_matches(mark.path, pattern) for pattern in self.patterns):
-                continue
-            if self._resumed(mark, known):
-                continue
-            if mark.path in paths and not self.spool:
-                self._lost.append(
-                    f"{mark.path} was rotated while no agent ran, and its former content is not "
-                    "beside it; what to do: keep the newest rotated file uncompressed"
-                )
-
-    def _resumed(self, mark: Mark, known: set[FileId]) -> bool:
-        """False when the generation is nowhere; one that cannot be opened now is kept in mind."""
-        for _ in range(TRIES):
-            place = find(mark)
-            if place is None:
-                return False
-            try:
-                tail = self._open(place.path, mark.source, known, mark, expected=place.file_id)
-            except FileNotFoundError:
-                continue  # it was moved on between the two calls
-            except OSError as error:
-                self._problem(place.path, _reason(error))
-                break
-            if tail is not None:
-                tail.path = mark.path
-            return True
-        self._marks.append(mark)
-        return True
-
-    def _begin(self, path: str, known: set[FileId]) -> None:
-        """Open a new file, and before it in order those that came and went at its path since the
-        last look. They are looked for while the new one is held: nothing can slip in between."""
-        source = self._source(path)
-        before = [t for t in self.tails if t.source == source and not t.closed]
-        at_end = self._first and self._at_end and source not in self._seen
+    def _check(self, tail: Tail, there: Found | None) -> None:
+        """Bring ``tail`` up to date with where and what its file is."""
         try:
-            tail = self._open(path, source, known, at_end=at_end)
-        except OSError as error:
-            self._problem(path, _reason(error))
-            return
-        if tail is None or not before or self.spool:
-            return
-        since = before[-1].stat().st_mtime_ns
-        self.tails.remove(tail)
-        for _ in range(TRIES):
-            missed = [p for p in places(path) if p.modified >= since and p.file_id not in known]
-            if not missed:
-                break
-            with contextlib.suppress(OSError):  # moved on: the next look finds it
-                oldest = missed[-1]
-                found = self._open(oldest.path, source, known, expected=oldest.file_id)
-                if found is not None:
-                    found.path = path
-        self.tails.append(tail)
-
-    def _open(
-        self,
-        path: str,
-        source: str,
-        known: set[FileId],
-        mark: Mark | None = None,
-        *,
-        expected: FileId | None = None,
-        at_end: bool = False,
-    ) -> Tail | None:
-        """None when the file is open already, under another name. Raises ``OSError``."""
-        tail = Tail(path, source, mark, expected=expected, at_end=at_end)
-        if tail.file_id in known:
-            tail.close()
-            return None
-        known.add(tail.file_id)
-        tail.last_data = self._clock.monotonic()
-        self.tails.append(tail)
-        return tail
-
-    def _follow(self, found: dict[FileId, str]) -> None:
-        for tail in self.tails:
-            path = found.get(tail.file_id)
-            if tail.closed or (path is None and tail.gone):
-                continue
-            if path is None:
-                tail.last_data = self._clock.monotonic()
-            else:
-                tail.path = path
-            tail.gone = path is None
-
-    def _end_drained(self) -> None:
-        for tail in self.tails:
-            if not tail.closed and self._is_over(tail):
+            if there is not None:
+                tail.path, tail.gone = there.path, False
+            elif not self._follow(tail):
                 self._finish(tail)
+                return
+            status = there.status if there else tail.stat()
+            if tail.doubtful(status):
+                self._descriptors.take(tail)
+                if tail.rewritten(status):
+                    self._begin_anew(tail)
+                    return
+            tail.note(status)
+        except OSError as error:
+            self.cannot_read(tail, error)
+            return
+        if tail.packed or status.st_size != tail.position:
+            self.attention.wake(tail)
+        self._say_oddities(tail)
+        if tail.unfinished() and self._idle(tail) > UNFINISHED and tail.drained():
+            self.flushed += [(tail, line) for line in tail.flush()]
+
+    def _follow(self, tail: Tail) -> bool:
+        """Have an open file, though it is at no watched path; False when it is nowhere."""
+        if not tail.gone:
+            tail.gone = True
+            tail.last_data = self._clock.monotonic()
+        return not tail.parked or self._generations.refind(tail)
+
+    def _begin_anew(self, tail: Tail) -> None:
+        """The file was cut or overwritten: its generation goes on in the copy that the rotation
+        made, and its path is of another one."""
+        tail.gone = True
+        tail.last_data = self._clock.monotonic()
+        if self._generations.refind(tail):
+            self.attention.wake(tail)
+        else:
+            self._finish(tail)
+            self._generations.renounce(tail)
+
+    def _take_up(self, tails: Iterable[Tail]) -> None:
+        for tail in tails:
+            tail.last_data = self._clock.monotonic()
+            self._descriptors.take(tail)
+            self.attention.wake(tail)
+
+    def _idle(self, tail: Tail) -> float:
+        return self._clock.monotonic() - tail.last_data
 
     def _is_over(self, tail: Tail) -> bool:
         if self.spool:
-            newer = any(t.source == tail.source and t.path > tail.path for t in self.tails)
-            return newer and tail.drained()
-        idle = self._clock.monotonic() - tail.last_data > LINGER
-        if not (tail.gone and idle and tail.drained()):
+            return bool(self._generations.newer(tail)) and tail.drained()
+        if not (tail.gone and self._idle(tail) > LINGER and tail.drained()):
             return False
         # A writer that has no new file yet still writes to the old one, under its new name.
-        later = self.tails[self.tails.index(tail) + 1 :]
-        succeeded = any(t.source == tail.source and t.position > 0 for t in later)
-        return succeeded or tail.stat().st_nlink == 0
+        succeeded = any(newer.position > 0 for newer in self._generations.newer(tail))
+        return succeeded or tail.stat().st_nlink == 0 or not self._paths.match(tail.source)
 
     def _finish(self, tail: Tail) -> None:
         self.flushed += [(tail, line) for line in tail.flush()]
+        deleted = not tail.parked and tail.stat().st_nlink == 0
         tail.close()
+        self.attention.drop(tail)
+        self._descriptors.drop(tail)
+        if deleted:
+            self._generations.renounce(tail)
 
-    def _source(self, path: str) -> str:
-        segment = _SEGMENT.fullmatch(path) if self.spool else None
-        return segment["stream"] if segment else path
+    def _bound_deleted(self) -> None:
+        """Give up the oldest of the deleted files that hold too much of the disk."""
+        held = 0
+        for tail in reversed([t for t in self.tails if t.gone and not t.closed]):
+            unread = tail.size() - tail.position
+            if unread <= 0 or tail.stat().st_nlink:
+                continue
+            held += tail.size()
+            if held > DELETED:
+                self._given_up.append(
+                    f"{tail.path} was deleted while {unread} bytes of it were unread, which are "
+                    f"lost: deleted files may keep {DELETED // _MIB} MiB of the disk"
+                )
+                self._finish(tail)
+            elif unread >= _MIB:
+                self._paths.problems[f"deleted {tail.generation}"] = (
+                    f"{tail.path} was deleted; it stays on disk until {unread // _MIB} MiB that "
+                    "are unread have been delivered"
+                )
 
-    def _problem(self, what: str, why: str) -> None:
-        self._problems[what] = f"cannot read {what}: {why}"
-
-
-def _own_output() -> Iterator[FileId]:
-    for descriptor in (1, 2):
-        try:
-            status = os.fstat(descriptor)
-        except OSError:
-            continue
-        if stat.S_ISREG(status.st_mode):
-            yield file_id(status)
-
-
-def _matching(pattern: str) -> list[str]:
-    # Not Path.glob: that one takes no absolute pattern.
-    if glob.has_magic(pattern):
-        return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-    return [pattern]
-
-
-def _matches(path: str, pattern: str) -> bool:
-    return path == pattern or fnmatch.fnmatchcase(path, pattern)
-
-
-def _why_nothing(pattern: str) -> str | None:
-    folder = Path(re.split(r"[*?\[]", pattern, maxsplit=1)[0] or ".")
-    folder = folder if pattern.startswith(f"{folder}/") else folder.parent
-    if not folder.is_dir():
-        return f"there is no folder {folder}; what to do: correct the path, or make the folder"
-    if not os.access(folder, os.R_OK | os.X_OK):
-        return f"no permission to list {folder}; what to do: give this user read permission"
-    return None
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "permission denied; what to do: give this user read permission"
-    return (error.strerror or str(error)).lower()
+    def _say_oddities(self, tail: Tail) -> None:
+        if tail.skipped:
+            self._paths.problems[f"hole {tail.generation}"] = (
+                f"{tail.path} had {tail.skipped} NUL bytes, which were left out: its writer went "
+                "on behind a truncation; what to do: have it open the file for appending"
+            )
+        if tail.wide:
+            self._paths.problems[f"wide {tail.generation}"] = (
+                f"{tail.path} is UTF-16, which cannot be read as lines of text; what to do: have "
+                "it written as UTF-8"
+            )

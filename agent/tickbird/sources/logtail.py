@@ -1,58 +1,21 @@
-"""One generation of one log file, held open: bytes in, whole lines out.
-
-A generation is what stands behind a path between two rotations. It is known again by device,
-inode and the hash of its growing head, so neither a reused inode nor an equal head misleads.
-"""
+"""One generation of one log file: what stands behind a path between two rotations."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
+import contextlib
 import os
 import secrets
-import stat
 import time
-from typing import NamedTuple
 
-from msgspec import Struct
+from .identity import HEAD, WINDOW, FileId, Mark, Opened, digest, open_regular
+from .lines import MAX_LINE, Line, Lines
+
+__all__ = ["CHUNK", "MAX_LINE", "FileId", "Line", "Mark", "Tail"]
 
 CHUNK = 64 * 1024
-MAX_LINE = 240 * 1024
-"""Bytes of a line that are kept; Loki takes 256 KB."""
 GRAIN = 2_000_000_000
 """Nanoseconds after which another change to a file is sure to bear another time."""
-HEAD = 1024
-"""Bytes of a file's beginning that identify it."""
 _BOM = b"\xef\xbb\xbf"
-
-
-class Line(NamedTuple):
-    """A line without its end. ``end`` is the offset after it; ``truncated``: it was longer than
-    ``MAX_LINE``; ``partial``: the file ended without a line end."""
-
-    data: bytes
-    offset: int
-    end: int
-    truncated: bool = False
-    partial: bool = False
-
-
-class FileId(NamedTuple):
-    device: int
-    inode: int
-
-
-class Mark(Struct, frozen=True):
-    """What a checkpoint keeps of a generation: who it is, and how far it is acknowledged."""
-
-    path: str
-    source: str
-    generation: str
-    device: int
-    inode: int
-    head: str = ""
-    head_length: int = 0
-    offset: int = 0
 
 
 class Tail:
@@ -63,37 +26,48 @@ class Tail:
         self,
         path: str,
         source: str,
+        opened: Opened,
         mark: Mark | None = None,
         *,
-        expected: FileId | None = None,
         at_end: bool = False,
     ) -> None:
-        """Open ``path``, to go on at ``mark`` or begin (``at_end``: after its last whole line).
-        Raises ``OSError``; ``FileNotFoundError`` also when it is not the file ``expected``."""
-        self._file = open_regular(path, expected)
+        """Take over what was ``opened`` at ``path``, to go on at ``mark`` or begin (``at_end``:
+        after the last whole line)."""
+        self._file, self.file_id, self.packed = opened
         self.path = path
-        """Where it is, or was last while at a watched path: rotated names hang on that one."""
+        """Where it is, or was last."""
         self.source = source
-        self.file_id = file_id(os.fstat(self._file))
+        """The path that it was written at: rotated names hang on that one."""
         self.generation = mark.generation if mark else secrets.token_hex(8)
-        self._head = mark.head if mark else _hash(b"")
+        self.real = os.path.realpath(path) if os.path.islink(path) else ""  # noqa: PTH114 - 10,000 of them
+        self._head = mark.head if mark else digest(b"")
         self._head_length = mark.head_length if mark else 0
         start = self._last_line_end() if at_end else 0
-        self.acked = self.line_start = self.position = mark.offset if mark else start
-        self._held = bytearray()
-        self._overlong = False
+        self.acked = self.position = mark.offset if mark else start
+        self._lines = Lines(self.position)
+        self._window = self._before(self.position)
         self.closed = False
         self.gone = False
         """At none of the watched paths any more: rotated away or deleted."""
+        self.changed = False
+        """What was read is not there any more: the file was cut or overwritten."""
         self.last_data = 0.0
         """Monotonic time of the last read that gave something."""
         self.repeat_until = 0
         """Lines before this offset may have been sent by the process before."""
         self.saved = mark is not None
-        """Whether a checkpoint knows this generation."""
+        """Whether the journal knows this generation as it is known now."""
+        self.skipped = 0
+        """NUL bytes left out: holes that a writer left which went on behind a truncation."""
+        self.wide = False
+        """It begins as UTF-16 does."""
         self._verified: tuple[int, int] | None = None
-        """Size and time of change (ns) at which the head was last found to be the same."""
-        self.grow_head()
+        """Size and time of change (ns) at which the content was last found to be the same."""
+        status = self.stat()
+        self.modified = status.st_mtime_ns
+        self._size: int | None = status.st_size
+        """Bytes in the file at the last look; None: it has changed since."""
+        self._grow_head()
 
     def mark(self) -> Mark:
         return Mark(
@@ -104,142 +78,183 @@ class Tail:
             head=self._head,
             head_length=self._head_length,
             offset=self.acked,
+            window=digest(self._window),
+            window_end=self.position,
+            modified=self.modified,
+            real=self.real,
         )
 
+    @property
+    def parked(self) -> bool:
+        """Without a descriptor for now; ``read`` takes one."""
+        return self._file < 0 and not self.closed
+
+    @property
+    def file(self) -> int:
+        """The descriptor, which ``park`` and ``close`` make invalid."""
+        return self._file
+
     def stat(self) -> os.stat_result:
-        """Of the open file; not to be asked once closed."""
+        """Of the open file; not to be asked of a parked or closed one."""
         return os.fstat(self._file)
 
     def size(self) -> int:
-        """Bytes in the file now; of a closed one, what was read."""
-        return self.position if self.closed else self.stat().st_size
+        """Bytes in the file now; of a closed one, what was read; of a parked one, as last seen."""
+        if self.closed:
+            return self.position
+        if self._file >= 0:
+            return self.stat().st_size
+        return self.position + 1 if self._size is None else self._size
 
     def drained(self) -> bool:
         """Whether every byte there is was read."""
         return self.position >= self.size()
 
+    @property
+    def begun(self) -> int:
+        """Offset of the line whose end has not been seen: lines before it were given out."""
+        return self._lines.begun
+
     def settled(self) -> bool:
         """Whether nothing that was read is still queued."""
-        return self.acked >= self.line_start
+        return self.acked >= self.begun
 
-    def rewritten(self) -> bool:
-        """Whether the file was cut or overwritten: a copy-and-truncate rotation."""
-        if self.closed:
-            return False
-        status = self.stat()
-        found = status.st_size, status.st_mtime_ns
-        if found == self._verified:
-            return False
-        if status.st_size < self.position or not self.grow_head():
+    def unfinished(self) -> bool:
+        """Whether it ends in a line without an end."""
+        return bool(self._lines)
+
+    def note(self, status: os.stat_result | None) -> None:
+        """What the file was like at a look; None: it has changed since."""
+        self._size = status.st_size if status else None
+        if status:
+            self.modified = status.st_mtime_ns
+
+    def doubtful(self, status: os.stat_result) -> bool:
+        """Whether the file, which is like ``status`` now, has changed since it was found to be the
+        same: only then ``rewritten`` has to be asked."""
+        return (
+            not (self.closed or self.packed)
+            and (status.st_size, status.st_mtime_ns) != self._verified
+        ) or self.changed
+
+    def rewritten(self, status: os.stat_result) -> bool:
+        """Whether the file, which is like ``status`` now, was cut or overwritten: by a
+        copy-and-truncate rotation. Raises ``OSError``."""
+        if status.st_size < self.position:
+            return True
+        self.unpark()
+        if self._before(self.position) != self._window or not self._grow_head():
             return True
         # Two changes within the grain of the file system's clock bear the same time.
-        self._verified = found if time.time_ns() - status.st_mtime_ns > GRAIN else None
+        settled = time.time_ns() - status.st_mtime_ns > GRAIN
+        self._verified = (status.st_size, status.st_mtime_ns) if settled else None
+        self.changed = False
         return False
 
-    def grow_head(self) -> bool:
-        """Take more of the beginning into the identity as the file grows; False when what was
-        there has changed."""
-        data = os.pread(self._file, HEAD, 0)
-        if _hash(data[: self._head_length]) != self._head:
-            return False
-        if len(data) > self._head_length:
-            self._head, self._head_length = _hash(data), len(data)
-        return True
+    def holds(self, file: int) -> bool:
+        """Whether an open file holds nothing but the beginning of this one: a copy of it, made or
+        in the making. Raises ``OSError``."""
+        self.unpark()
+        size = os.fstat(file).st_size
+        for start, length in ((0, HEAD), (max(0, size - WINDOW), WINDOW)):
+            piece = os.pread(file, min(length, size), start)
+            if os.pread(self._file, len(piece), start) != piece:
+                return False
+        return size > 0
 
-    def continue_in(self, path: str, expected: FileId) -> None:
-        """Go on with the same bytes in a copy of this generation. Raises ``OSError``."""
-        file = open_regular(path, expected)
-        os.close(self._file)
-        self._file = file
-        self.file_id = file_id(os.fstat(file))
+    def continue_in(self, path: str, opened: Opened) -> None:
+        """Go on with the same bytes in a copy of this generation."""
+        self.park()
+        self._file, self.file_id, self.packed = opened
+        self.path = path
+        self.saved = False
         self._verified = None
+        self.changed = False
+
+    def parkable(self) -> bool:
+        """Whether it could be opened again; asked of an open one."""
+        return not (self.gone or self.packed or self.stat().st_nlink == 0)
+
+    def park(self) -> None:
+        """Let go of the descriptor for now."""
+        if self._file >= 0:
+            self._size = self.stat().st_size
+            os.close(self._file)
+            self._file = -1
+
+    def unpark(self) -> None:
+        """Have a descriptor. Raises ``OSError``; ``FileNotFoundError`` also when another file has
+        taken its place."""
+        if self._file < 0:
+            self._file = open_regular(self.path, self.file_id).file
 
     def read(self) -> list[Line]:
         """The lines that end in the next chunk; what follows the last line end is held until the
         rest of it is there. Raises ``OSError``."""
         if self.closed:
             return []
-        chunk = os.pread(self._file, CHUNK, self.position)
-        if not chunk:
+        self.unpark()
+        known = len(self._window)
+        data = os.pread(self._file, CHUNK + known, self.position - known)
+        if not data.startswith(self._window):
+            self.changed = True
             return []
-        if self.position == 0:
-            chunk, skipped = chunk.removeprefix(_BOM), len(chunk)
-            self.position = skipped - len(chunk)
-        lines = []
-        pieces = chunk.split(b"\n")
-        rest = pieces.pop()
-        for piece in pieces:
-            self._hold(piece)
-            self.position += len(piece) + 1
-            lines.append(self._line())
-        self._hold(rest)
-        self.position += len(rest)
-        return lines
+        if len(data) == known:
+            return []
+        self._window = data[-WINDOW:]
+        if self.position < HEAD:
+            self._grow_head()
+        if data[known] == 0 and not self._lines:
+            return self._after_hole(data[known:])
+        if self.position == 0 and data.startswith(_BOM):
+            self.position = known = len(_BOM)
+        return self._split(data[known:])
 
     def flush(self) -> list[Line]:
         """The unfinished last line, if there is one: nobody will finish it."""
-        return [self._line()._replace(partial=True)] if self._held else []
+        return [self._lines.end(self.position, partial=True)] if self._lines else []
 
     def close(self) -> None:
-        if not self.closed:
-            os.close(self._file)
-            self.closed = True
+        self.park()
+        self.closed = True
 
-    def _hold(self, piece: bytes) -> None:
-        if not self._held and piece.startswith(b"\0"):
-            # The hole that a writer leaves which goes on at its old offset after a truncation.
-            piece = piece.lstrip(b"\0")
-        room = MAX_LINE - len(self._held)
-        self._overlong = self._overlong or len(piece) > room
-        self._held += piece[:room]
+    def _split(self, chunk: bytes) -> list[Line]:
+        offset, self.position = self.position, self.position + len(chunk)
+        return self._lines.split(chunk, offset)
 
-    def _line(self) -> Line:
-        if self._held.endswith(b"\r") and not self._overlong:
-            del self._held[-1]
-        line = Line(bytes(self._held), self.line_start, self.position, self._overlong)
-        self.line_start = self.position
-        self._held.clear()
-        self._overlong = False
-        return line
+    def _after_hole(self, chunk: bytes) -> list[Line]:
+        """Go over the hole that a writer leaves which goes on at its old offset after a
+        truncation; where the file system knows holes, without reading it."""
+        rest = chunk.lstrip(b"\0")
+        self.position += len(chunk) - len(rest)
+        self.skipped += len(chunk) - len(rest)
+        if rest:
+            return self._split(rest)
+        with contextlib.suppress(OSError):  # nothing but hole is left
+            data = os.lseek(self._file, self.position, os.SEEK_DATA)
+            self.skipped += data - self.position
+            self.position = data
+        self._window = self._before(self.position)
+        return []
+
+    def _before(self, offset: int) -> bytes:
+        start = max(0, offset - WINDOW)
+        return os.pread(self._file, offset - start, start)
+
+    def _grow_head(self) -> bool:
+        """Take more of the beginning into the identity as the file grows; False when what was
+        there has changed."""
+        data = os.pread(self._file, HEAD, 0)
+        self.wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        if digest(data[: self._head_length]) != self._head:
+            return False
+        if len(data) > self._head_length:
+            self._head, self._head_length = digest(data), len(data)
+            self.saved = False
+        return True
 
     def _last_line_end(self) -> int:
         size = os.fstat(self._file).st_size
         start = max(0, size - CHUNK)
         found = os.pread(self._file, size - start, start).rfind(b"\n")
         return start + found + 1
-
-
-def open_regular(path: str, expected: FileId | None = None) -> int:
-    """A descriptor of a regular file, and of ``expected`` if given. Raises ``OSError`` for anything
-    else (``FileNotFoundError`` for another file): without O_NONBLOCK, a FIFO would hold us here."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(file)
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    if expected is not None and file_id(status) != expected:
-        os.close(file)
-        raise FileNotFoundError(errno.ENOENT, "it was moved away", path)
-    return file
-
-
-def file_id(found: os.stat_result) -> FileId:
-    return FileId(found.st_dev, found.st_ino)
-
-
-def same_bytes(path: str, expected: FileId, mark: Mark) -> bool:
-    """Whether ``path`` is the file ``expected``, begins as ``mark`` remembers and reaches to its
-    offset."""
-    try:
-        file = open_regular(path, expected)
-    except OSError:
-        return False
-    try:
-        long_enough = os.fstat(file).st_size >= mark.offset
-        return long_enough and _hash(os.pread(file, mark.head_length, 0)) == mark.head
-    finally:
-        os.close(file)
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -5,73 +5,131 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from .logtail import FileId, Mark, file_id, same_bytes
+from .descriptors import Descriptors
+from .identity import FileId, Mark, Opened, file_id, same_bytes
+from .logtail import GRAIN
 
 TRIES = 20
-_ROTATED = re.compile(r"[.-](?:\d[\dT:_.-]*|old|bak|prev)")
-"""What rotation appends to a name; compressed files are not among them."""
+_MORE = r"[\dTZ:_.+-]*"
+_AFTER = re.compile(
+    rf"(?P<base>.+?)(?:\.(?P<number>\d{{1,5}})|\.\d{_MORE}|[-_]\d{{6}}{_MORE}|[-_]\d{{4}}-{_MORE}"
+    r"|[._-](?:old|bak|prev|orig))"
+)
+"""What logrotate, kubelet, Docker and Python's handlers append: app.log.1, app.log-20260131."""
+_WITHIN = re.compile(rf"(?P<stem>.+?)[._-]\d{{4}}-?\d\d-?\d\d{_MORE}(?P<end>\.[A-Za-z]\w*)")
+"""What others put before the end of the name, a date: app.2026-01-31_00-00.log."""
 
 
 class Place(NamedTuple):
-    """A file where it was when we looked; ``modified`` in nanoseconds."""
+    """A file where it was when we looked. ``modified`` in nanoseconds; ``order``: of two that were
+    modified at the same time, the greater is the newer."""
 
     modified: int
+    order: float
     path: str
     file_id: FileId
 
 
-def places(path: str) -> list[Place]:
-    """``path`` and what rotation may have made of it, the newest first."""
-    before = _look(path)
+def base_name(name: str) -> str | None:
+    """The name that a rotated file had while it was written to; None: it is not a rotated one."""
+    name = name.removesuffix(".gz")
+    if found := _AFTER.fullmatch(name):
+        return found["base"]
+    if found := _WITHIN.fullmatch(name):
+        return found["stem"] + found["end"]
+    return None
+
+
+def place(path: str, status: os.stat_result) -> Place:
+    found = _AFTER.fullmatch(Path(path).name.removesuffix(".gz"))
+    number = found["number"] if found else None
+    order = -float(number) if number else 0.0 if found else 1.0
+    return Place(status.st_mtime_ns, order, path, file_id(status))
+
+
+def places(path: str, others: Iterable[str] = (), packed: bool = False) -> list[Place]:
+    """``path``, what it leads to if it is a symlink, and what rotation may have made of both, the
+    newest first; ``others``: paths to look at too; ``packed``: compressed ones count."""
+    wanted = [path, os.path.realpath(path), *others]
+    before = _look(wanted, packed)
     for _ in range(TRIES):
-        now = _look(path)
+        now = _look(wanted, packed)
         if {(p.path, p.file_id) for p in now} == {(p.path, p.file_id) for p in before}:
             break
         before = now
     return sorted(before, reverse=True)
 
 
-def find(mark: Mark, offset: int | None = None) -> Place | None:
-    """Where the generation of ``mark`` is now, if it reaches to ``offset`` (the mark's own unless
-    given): the same file, else a copy that a copy-and-truncate rotation made of it."""
-    wanted = mark if offset is None else _at(mark, offset)
-    before = places(mark.path)
+def find(
+    mark: Mark, descriptors: Descriptors, others: Container[FileId]
+) -> tuple[str, Opened] | None:
+    """Where the generation of ``mark`` is now, opened: the same file, else a copy that a
+    copy-and-truncate rotation made of it, but none of the files ``others``. Raises ``OSError``
+    when the same file cannot be opened."""
+    also = [path for path in (mark.path, mark.real) if path]
+    packed = descriptors.unpack is not None
+    before = places(mark.source, also, packed)
     for _ in range(TRIES):
-        same = [place for place in before if same_bytes(place.path, place.file_id, wanted)]
-        exact = [place for place in same if place.file_id == (mark.device, mark.inode)]
-        if exact or (same and mark.head_length):
-            return (exact or same)[0]
-        now = places(mark.path)
+        for candidate in sorted(before, key=lambda p: not _is_same(p, mark)):
+            if candidate.file_id in others:
+                continue
+            if opened := _opened(candidate, mark, descriptors):
+                return candidate.path, opened
+        now = places(mark.source, also, packed)
         if now == before:
             return None
         before = now
     return None
 
 
-def _at(mark: Mark, offset: int) -> Mark:
-    return Mark(
-        mark.path, mark.source, mark.generation, mark.device, mark.inode, mark.head,
-        mark.head_length, offset,
-    )  # fmt: skip
-
-
-def _look(path: str) -> list[Place]:
-    folder, base = Path(path).parent, Path(path).name
-    found = []
+def _opened(candidate: Place, mark: Mark, descriptors: Descriptors) -> Opened | None:
+    """The candidate if it is the generation of ``mark``, or a copy that is no older."""
+    same = _is_same(candidate, mark)
+    if not same and not (mark.head_length and candidate.modified >= mark.modified - GRAIN):
+        return None
     try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.startswith(base)]
+        opened = descriptors.open(candidate.path, candidate.file_id)
+    except OSError as error:
+        if same and not isinstance(error, FileNotFoundError):
+            raise
+        return None
+    try:
+        if same_bytes(opened.file, mark):
+            return opened
     except OSError:
+        pass
+    os.close(opened.file)
+    return None
+
+
+def _is_same(candidate: Place, mark: Mark) -> bool:
+    return candidate.file_id == (mark.device, mark.inode)
+
+
+def _look(wanted: Iterable[str], packed: bool) -> list[Place]:
+    found: dict[FileId, Place] = {}
+    for path in dict.fromkeys(wanted):
+        folder, base = os.path.split(path)
+        stem = base.rpartition(".")[0] or base
+        for name in _names(folder or "."):
+            if not name.startswith(stem) or (name.endswith(".gz") and not packed):
+                continue
+            if name != base and base_name(name) != base:
+                continue
+            there = str(Path(folder) / name)
+            try:
+                found.setdefault(file_id(status := Path(there).stat()), place(there, status))
+            except OSError:
+                continue  # it moved on
+    return list(found.values())
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names only
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
-    for name in names:
-        if name != base and not _ROTATED.fullmatch(name.removeprefix(base)):
-            continue
-        try:
-            status = (folder / name).stat()
-        except OSError:
-            continue  # it moved on
-        found.append(Place(status.st_mtime_ns, str(folder / name), file_id(status)))
-    return found

@@ -60,7 +60,7 @@ class Reader:
         for tail in self.tailer.readable():
             lines = tail.read()
             tail.last_data = self.clock.now
-            tail.acked = tail.line_start
+            tail.acked = tail.begun
             new += lines
             read.append(tail)
         return read
@@ -379,7 +379,7 @@ def test_a_line_without_end_takes_constant_memory(log: Path) -> None:
     read = Reader(log)
     assert read() == []
     (tail,) = read.tailer.tails
-    assert len(tail._held) <= MAX_LINE
+    assert len(tail._lines._held) <= MAX_LINE
 
 
 @pytest.mark.parametrize(

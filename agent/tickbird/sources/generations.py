@@ -1,0 +1,217 @@
+"""The generations of a target's log files: which there are, in which order, and which is which
+after names have moved."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from .descriptors import Descriptors
+from .identity import NOWHERE, FileId, Mark, same_bytes
+from .logpaths import Found, LogPaths, reason
+from .logtail import Tail
+from .rotation import TRIES, Place, base_name, find, place, places
+
+_SEGMENT = re.compile(r"(?P<stream>.+)-(?P<number>\d+)\.log")
+
+
+class Generations:
+    """``lost`` has a line for each generation that is known to be nowhere any more."""
+
+    def __init__(
+        self,
+        paths: LogPaths,
+        descriptors: Descriptors,
+        marks: Iterable[Mark],
+        spool: bool,
+    ) -> None:
+        self.marks = list(marks)
+        """Of generations that were not found yet because they cannot be opened."""
+        self.lost: list[str] = []
+        self._paths = paths
+        self._descriptors = descriptors
+        self._spool = spool
+        self._by_source: dict[str, list[Tail]] = {}
+        """The oldest first."""
+        self._known: dict[FileId, Tail] = {}
+        self._remembered = {mark.source for mark in self.marks}
+        self._since: dict[str, int] = {}
+        """When a source was last modified whose generations are all forgotten or lost."""
+        self._copies: dict[FileId, int] = {}
+        """When copies were modified of files that are read where they are."""
+
+    def all(self) -> list[Tail]:
+        """Of one source, the older first."""
+        return [tail for tails in self._by_source.values() for tail in tails]
+
+    def older(self, tail: Tail) -> list[Tail]:
+        tails = self._by_source[tail.source]
+        return tails[: tails.index(tail)]
+
+    def newer(self, tail: Tail) -> list[Tail]:
+        tails = self._by_source[tail.source]
+        return tails[tails.index(tail) + 1 :]
+
+    def forget(self, tail: Tail) -> bool:
+        """Whether its source has no generation any more."""
+        tails = self._by_source[tail.source]
+        tails.remove(tail)
+        self._unknow(tail)
+        if not tails:
+            del self._by_source[tail.source]
+            self._since[tail.source] = tail.modified
+        return not tails
+
+    def renounce(self, tail: Tail) -> None:
+        """Its inode is another generation now, or nobody's."""
+        self._unknow(tail)
+        tail.file_id = NOWHERE
+
+    def refind(self, tail: Tail) -> bool:
+        """Let ``tail`` go on where its file was moved or copied to; False when it is nowhere.
+        Raises ``OSError``."""
+        others = {identity for identity, other in self._known.items() if other is not tail}
+        found = find(tail.mark(), self._descriptors, others)
+        if found is not None:
+            self._unknow(tail)
+            tail.continue_in(*found)
+            self._known[tail.file_id] = tail
+        return found is not None
+
+    def resume(self, found: Mapping[FileId, Found]) -> list[Tail]:
+        """Take up the generations of the checkpoint, wherever they are now."""
+        marks, self.marks = self.marks, []
+        resumed = []
+        for mark in marks:
+            if not (self._paths.match(mark.source) or self._paths.match(mark.path)):
+                continue
+            try:
+                there = find(mark, self._descriptors, self._known)
+            except OSError as error:
+                self._paths.problem(mark.path, reason(error))
+                self.marks.append(mark)
+                continue
+            if there is None:
+                self._note_lost(mark, found)
+                continue
+            path, opened = there
+            resumed.append(self._know(Tail(path, mark.source, opened, mark)))
+            self._by_source.setdefault(mark.source, []).append(resumed[-1])
+        return resumed
+
+    def begin(self, found: Mapping[FileId, Found], at_end: bool) -> list[Tail]:
+        """Open what is new. ``at_end``: lines that are there already are not wanted, unless the
+        checkpoint knows their source."""
+        new = [one for identity, one in found.items() if identity not in self._known]
+        if not new:
+            return []
+        there = {one.path for one in found.values()}
+        by_source: dict[str, list[Place]] = defaultdict(list)
+        for one in new:
+            by_source[self._source(one.path, there)].append(place(*one))
+        begun = []
+        for source, fresh in by_source.items():
+            begun += self._begin(source, fresh, at_end and source not in self._remembered)
+        return begun
+
+    def _begin(self, source: str, fresh: list[Place], at_end: bool) -> list[Tail]:
+        """Open new files of one source in order, and with a new one at its path also those that
+        came and went there since the last look. They are looked for while the new one is held:
+        nothing can slip in between."""
+        fresh = [one for one in fresh if not self._is_copy(source, one)]
+        opened = self._open_all(source, fresh, at_end)
+        since = max(
+            [tail.modified for tail in self._by_source.get(source, ())],
+            default=self._since.get(source),
+        )
+        if since is not None and any(one.path == source for one, _ in opened):
+            for _ in range(TRIES):
+                packed = self._descriptors.unpack is not None
+                missed = [p for p in places(source, packed=packed) if p.modified >= since]
+                missed = [one for one in missed if one.file_id not in self._known]
+                if not missed:
+                    break
+                opened += self._open_all(source, missed, at_end=False)
+        opened.sort(key=lambda pair: (pair[0].path == source, pair[0]))
+        tails = [tail for _, tail in opened]
+        if tails:
+            self._by_source.setdefault(source, []).extend(tails)
+        return tails
+
+    def _open_all(self, source: str, wanted: list[Place], at_end: bool) -> list[tuple[Place, Tail]]:
+        opened = []
+        for one in wanted:
+            try:
+                tail = self._open(source, one, at_end)
+            except FileNotFoundError:
+                continue  # it moved on: the next look finds it
+            except OSError as error:
+                self._paths.problem(one.path, reason(error))
+                continue
+            if tail is not None:
+                opened.append((one, tail))
+        return opened
+
+    def _open(self, source: str, one: Place, at_end: bool) -> Tail | None:
+        """None when it is a generation that was compressed since. Raises ``OSError``."""
+        opened = self._descriptors.open(one.path, one.file_id)
+        for twin in self._by_source.get(source, ()) if opened.packed else ():
+            if same_bytes(opened.file, twin.mark()):
+                if twin.gone and not twin.closed:
+                    self._unknow(twin)
+                    twin.continue_in(one.path, opened)
+                    self._known[twin.file_id] = twin
+                else:
+                    os.close(opened.file)  # its plain form is still there
+                return None
+        return self._know(Tail(one.path, source, opened, at_end=at_end))
+
+    def _is_copy(self, source: str, one: Place) -> bool:
+        """Whether it is a copy of what is being read at the path of its source: the first half of
+        a copy-and-truncate rotation, or somebody's backup."""
+        if self._copies.get(one.file_id) == one.modified:
+            return True
+        last = next(reversed(self._by_source.get(source, ())), None)
+        if one.path == source or last is None or last.path != source or last.gone or last.closed:
+            return False
+        try:
+            self._descriptors.take(last)
+            opened = self._descriptors.open(one.path, one.file_id)
+            try:
+                if not last.holds(opened.file):
+                    return False
+            finally:
+                os.close(opened.file)
+        except OSError:
+            return False
+        self._copies[one.file_id] = one.modified
+        return True
+
+    def _source(self, path: str, there: set[str]) -> str:
+        if self._spool:
+            segment = _SEGMENT.fullmatch(path)
+            return segment["stream"] if segment else path
+        folder, name = os.path.split(path)
+        base = base_name(name)
+        before = str(Path(folder) / base) if base else path
+        return before if before in self._by_source or before in there else path
+
+    def _note_lost(self, mark: Mark, found: Mapping[FileId, Found]) -> None:
+        self._since[mark.source] = max(mark.modified, self._since.get(mark.source, 0))
+        there = any(one.path == mark.source for one in found.values())
+        if there and not self._spool and max(mark.offset, mark.window_end):
+            self.lost.append(
+                f"{mark.source} was rotated while no agent ran, and its former content is not "
+                "beside it; what to do: keep the newest rotated file uncompressed"
+            )
+
+    def _know(self, tail: Tail) -> Tail:
+        self._known[tail.file_id] = tail
+        return tail
+
+    def _unknow(self, tail: Tail) -> None:
+        if self._known.get(tail.file_id) is tail:
+            del self._known[tail.file_id]
