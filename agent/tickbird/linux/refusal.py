@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import SourceError, TargetGone
 from .perf import LockedMemoryError
 
-CAP_PERFMON, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 38, 19, 21
+CAP_PERFMON, CAP_SYS_ADMIN = 38, 21
 _HELPER_OR = (
     "as root, once: tickbird setup trace --helper (docs/loop-tracing.md), or give the agent "
     "CAP_PERFMON"
@@ -83,22 +83,22 @@ def _not_allowed(code: int, thread: int) -> SourceError:
             "start the agent's container with --security-opt seccomp=FILE, FILE being what "
             "tickbird setup seccomp prints; or mount the folder of a trace helper into it",
         )
+    if owner(thread) not in (None, os.geteuid()):
+        return SourceError(
+            "exact loop lag needs the right to trace this process, which belongs to another user",
+            "run the agent as that process's user, or give it CAP_PERFMON (or CAP_SYS_PTRACE)",
+        )
     level = paranoid()
     if level is not None and level > 2 and not capable(CAP_PERFMON, CAP_SYS_ADMIN):
         return SourceError(
             f"kernel.perf_event_paranoid is {level}: this host lets no user open perf events",
             f"{_HELPER_OR}; or set it to 2 (sysctl kernel.perf_event_paranoid=2)",
         )
-    if owner(thread) in (None, os.geteuid()):
-        return SourceError(
-            "the kernel protects this process from being traced: it holds capabilities or was "
-            "started by a set-uid program, or a security module (SELinux, AppArmor, lockdown) "
-            "forbids it",
-            "give the agent CAP_PERFMON (or CAP_SYS_PTRACE), or run it as root",
-        )
     return SourceError(
-        "exact loop lag needs the right to trace this process, which belongs to another user",
-        "run the agent as that process's user, or give it CAP_PERFMON (or CAP_SYS_PTRACE)",
+        "the kernel protects this process from being traced: it holds capabilities or was "
+        "started by a set-uid program, or a security module (SELinux, AppArmor, lockdown) "
+        "forbids it",
+        "give the agent CAP_PERFMON (or CAP_SYS_PTRACE), or run it as root",
     )
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,23 +30,32 @@ def open_trace(thread: int, folders: Iterable[Path], helper: Path) -> perf.Epoll
     the folder ``helper``. Raises SourceError with what this host lacks and what to do; TargetGone
     when there is no such thread."""
     try:
-        return _by_itself(thread, folders)
+        return by_itself(thread, folders)
     except TargetGone:
         raise
-    except SourceError as refused:
-        fds = ask_helper(thread, helper / SOCKET)
-        if fds is None:
+    except SourceError:
+        trace = by_helper(thread, helper)
+        if trace is None:
             raise
-        try:
-            return perf.EpollTrace(fds)
-        except OSError as error:
-            raise refusal(error, thread) from refused
+        return trace
 
 
-def _by_itself(thread: int, folders: Iterable[Path]) -> perf.EpollTrace:
+def by_itself(thread: int, folders: Iterable[Path]) -> perf.EpollTrace:
+    """Raises as ``open_trace`` does."""
     ids = tracepoints.tracepoint_ids(folders)
     try:
         return perf.EpollTrace(perf.open_events(thread, ids))
+    except OSError as error:
+        raise refusal(error, thread) from error
+
+
+def by_helper(thread: int, folder: Path) -> perf.EpollTrace | None:
+    """None where no helper of root listens in ``folder``. Raises as ``open_trace`` does."""
+    fds = ask_helper(thread, folder / SOCKET)
+    if fds is None:
+        return None
+    try:
+        return perf.EpollTrace(fds)
     except OSError as error:
         raise refusal(error, thread) from error
 
@@ -99,11 +107,3 @@ def peer(connected: socket.socket) -> tuple[int, int, int]:
     said = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     pid, uid, gid = struct.unpack("iII", said)
     return pid, uid, gid
-
-
-def listens(folder: Path) -> bool:
-    """Whether there is a helper's socket in ``folder``, whoever listens on it."""
-    try:
-        return stat.S_ISSOCK((folder / SOCKET).stat().st_mode)
-    except OSError:
-        return False

@@ -40,8 +40,14 @@ def publish(folder: Path) -> Published:
     """Write the ids of this boot to ``folder`` (made when missing, 0755) for every user to read.
     Raises CannotCreate for who is not root, and with what the kernel or container forbids."""
     ids, mounted = read_ids()
+    made = make(folder)
+    return keep(folder, ids, mounted, made)
+
+
+def keep(folder: Path, ids: dict[str, int], mounted: bool = False, made: bool = False) -> Published:
+    """Write ``ids`` to ``folder``, which is there; ``made``: ``remove`` may remove it too."""
     file = folder / tracepoints.IDS_FILE
-    made = _make(folder) or _made_folder(file)
+    made = made or _made_folder(file)
     document = {**tracepoints.host_key(), "ids": ids, "made_folder": made}
     return Published(file, ids, _write(file, json.dumps(document, indent=1) + "\n"), mounted)
 
@@ -150,8 +156,9 @@ def _no_tracefs(error: OSError) -> CannotCreate:
     return CannotCreate(f"cannot mount tracefs: {error.strerror}")
 
 
-def _make(folder: Path) -> bool:
-    """Whether it was made; it is checked where it was there."""
+def make(folder: Path) -> bool:
+    """A folder that all may enter and only root may write to. Whether it was made; it is checked
+    where it was there."""
     try:
         folder.mkdir()
         folder.chmod(0o755)  # whatever the umask
