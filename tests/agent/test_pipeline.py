@@ -393,7 +393,7 @@ def test_a_writer_that_never_rests_does_not_hold_up_the_end(
 
 def test_files_take_turns(tmp_path: Path, collector: FakeCollector) -> None:
     write(tmp_path / "a.log", *("a" * 1000 for _ in range(5000)))
-    write(tmp_path / "z.log", "z")
+    write(tmp_path / "z.log", "z", "held until it is known whether a trace follows")
     life = Life(tmp_path, collector)
     life.pipeline.watch(SHOP, [str(tmp_path / "*.log")])
     life.pipeline.poll()

@@ -113,6 +113,7 @@ intake:
 logs:
   start_at: beginning          # beginning or end; for files never seen before
   format: auto                 # auto, json, logfmt, plain, cri, docker
+  multiline: auto              # auto joins the lines of stack traces; none leaves them apart
   correlate: true              # put trace and correlation ids on records
 
 redact:

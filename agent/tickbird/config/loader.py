@@ -19,7 +19,6 @@ from .schema import Config, TargetConfig
 from .units import Secret
 
 NOT_YET: dict[str, str] = {
-    "logs.multiline": "every line is a record of its own",
     "targets[].loop.method=estimated": "the loop is traced or probed as with auto",
 }
 """Keys of the contract, or single values of one, without a function in this version, and what

@@ -64,9 +64,14 @@ Stage = Callable[[LogRecord], LogRecord | Drop]
 FieldsParser = Callable[[str], dict[str, Any] | None]
 
 
-def line_stage(config: LogsConfig, path: str) -> LineStage | None:  # noqa: ARG001 - none yet
+def line_stage(config: LogsConfig, path: str) -> LineStage | None:
     """The line stage for one generation of ``path``; None: its lines pass as they are."""
-    return None
+    from . import containers, multiline  # noqa: PLC0415 - they import Shaped
+
+    joiner = None if config.multiline == "none" else multiline.Joiner
+    if config.format in ("auto", "cri", "docker"):
+        return containers.Container(config.format, path, joiner)
+    return joiner() if joiner else None
 
 
 def log_stages(config: Config) -> tuple[Stage, ...]:

@@ -88,12 +88,10 @@ def test_a_dollar_brace_can_be_written_literally() -> None:
 
 def test_what_has_no_effect_yet_is_told_never_silent() -> None:
     read = config.parse(
-        "logs: {multiline: none}\n"
         "targets: [{name: a, match: {pid: 1}, loop: {method: estimated}},\n"
         "          {name: b, match: {pid: 2}, loop: {method: trace}}]"
     )
     assert [line.split(" has no effect")[0] for line in read.warnings] == [
-        "logs.multiline",
         "targets[0].loop.method: estimated",
     ]
     assert config.default().warnings == ()
@@ -247,8 +245,6 @@ def test_check_shows_no_key_of_an_address(tickbird, tmp_path: Path, monkeypatch)
 
 
 def test_check_warns_of_what_has_no_effect(tickbird, tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("logs: {multiline: auto}")
-    assert "logs.multiline has no effect" in tickbird("check", str(tmp_path / "a.yaml"))[1]
     (tmp_path / "a.yaml").write_text("targets: [{match: {pid: 1}, loop: {method: estimated}}]")
     said = tickbird("check", str(tmp_path / "a.yaml"))[1]
     assert "targets[0].loop.method: estimated has no effect" in said
