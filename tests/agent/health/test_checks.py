@@ -22,7 +22,7 @@ from tickbird.health.checks import (
     target_down,
 )
 from tickbird.health.subject import Limits
-from tickbird.model import Finding, Identity, Sample, Stall, Status, Target
+from tickbird.model import Finding, Identity, LoopWindow, Sample, Stall, Status, Target
 
 LIMITS = Limits()
 
@@ -308,6 +308,12 @@ class TestLoopUnmeasured:
     def test_a_measured_loop_is_ok(self, history: History) -> None:
         for _ in range(5):
             history.loop()
+        assert certain(loop_unmeasured.judge(history.subject(), LIMITS)).status is Status.OK
+
+    def test_a_loop_that_only_waits_is_measured_too(self, history: History) -> None:
+        for _ in range(5):
+            window = LoopWindow(history.now, 1.0, "trace", 0.001, 0, 0, 0, 0, {}, 0.0, 1.0)
+            history.second(window)
         assert certain(loop_unmeasured.judge(history.subject(), LIMITS)).status is Status.OK
 
     def test_a_process_without_a_loop_is_not_asked(self) -> None:

@@ -25,7 +25,7 @@ def judge(subject: Subject, limits: Limits) -> Finding | None:  # noqa: ARG001 -
     young = view.now - max(identity.started_at, view.watched_since) < PATIENCE
     if view.ended_at is not None or young:
         return None
-    if subject.loop is not None and (subject.loop.iterations or subject.stalls):
+    if subject.loop is not None and (subject.loop.utilization is not None or subject.stalls):
         exact = "" if subject.loop.method != "estimated" else ", as an estimate from outside"
         title = f"{subject.name}: the loop is measured by {subject.loop.method}{exact}"
         return Finding("loop_unmeasured", Status.OK, title, subject.name)
