@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+START = 5.0
+"""Seconds in which the agent imports and looks around; nothing of that can be shed."""
 PERIOD = 5.0
-"""Seconds for which loops are traced at a stretch. The cost is judged over as many of them as one
-turn of tracing and resting takes."""
+"""Seconds for which loops are traced at a stretch."""
+JUDGED = 10.0
+"""Seconds at least over which the cost is judged, in whole turns of tracing and resting."""
 CALM = 0.5
 """Share of the budget below which a step may be taken back: the one before may cost double."""
 PATIENCE, MOST_PATIENCE = 30.0, 480.0
@@ -77,14 +80,18 @@ class Budget:
         """To be called about once a second with the monotonic time; whether loops are to be
         traced now."""
         if self._began is None:
-            self._began = (now, self._spent())
+            self._began = (now + START, 0.0)
         passed = now - self._began[0]
-        if passed >= PERIOD * self.step.stretches:
+        if passed < 0:
+            self._began = (self._began[0], self._spent())
+            return True
+        turn = PERIOD * self.step.stretches
+        if passed >= max(turn, JUDGED):
             spent = self._spent()
             self.used = max(0.0, spent - self._began[1]) / passed
             self._began, passed = (now, spent), 0.0
             self._judge(self.used, now)
-        return self.step.stretches == 1 or passed < PERIOD
+        return passed % turn < PERIOD
 
     def _judge(self, used: float, now: float) -> None:
         if used > CALM * self.limit:

@@ -19,6 +19,8 @@ _EDITORS = re.compile(
     r"|pylsp|pyright|jedi|ruff-lsp|eslint_d|eslintserver|prettierd|copilot|jetbrains|pycharm"
     r"|webstorm|debugpy|lsp[-_]server"
 )
+_APPLICATION = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*(\(\))?")
+"""``module:name``, which ``127.0.0.1:8000`` is not."""
 _SERVERS = frozenset({"uvicorn", "gunicorn", "hypercorn", "daphne", "granian", "flask", "waitress"})
 _OPTIONS_WITH_VALUE = frozenset(
     {"-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions"}
@@ -141,7 +143,7 @@ def _command_name(command: tuple[str, ...]) -> str:
         return _stem(command[0])
     script = script_of(command)
     if _stem(script) in _SERVERS or _stem(command[0]) in _SERVERS:
-        applications = (word for word in command[1:] if re.fullmatch(r"[\w.]+:\w+(\(\))?", word))
+        applications = (word for word in command[1:] if _APPLICATION.fullmatch(word))
         script = next(applications, script).partition(":")[0]
         return script if not script.startswith("/") else _stem(script)
     if script in ("", "-c", "-e", "-p", "--eval", "--print"):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 
-from tickbird.budget import PATIENCE, PERIOD, STEPS, Budget, Step
+from tickbird.budget import JUDGED, PATIENCE, PERIOD, START, STEPS, Budget, Step
 
 LIMIT = 0.02
 
@@ -45,7 +45,7 @@ def test_within_the_budget_everything_is_measured() -> None:
 
 
 def test_beyond_it_loops_are_traced_for_a_part_of_the_time_first() -> None:
-    agent = Agent(tracing=0.03, sampling=0.002).run(60)
+    agent = Agent(tracing=0.03, sampling=0.002).run(75)
     assert agent.budget.step == Step(2, 1)
     assert agent.traced[-20:].count(True) == 10
     assert sum(agent.costs[-20:]) / 20 <= LIMIT
@@ -60,6 +60,7 @@ def test_when_that_is_not_enough_processes_are_sampled_less_often() -> None:
 
 def test_starved_of_everything_it_goes_to_the_last_step_and_stays() -> None:
     agent = Agent(tracing=1.0, sampling=1.0).run(600)
+    assert agent.traced[:15].count(False) == 0
     assert agent.budget.step == STEPS[-1]
 
 
@@ -125,12 +126,13 @@ def test_only_the_threads_that_measure_are_counted() -> None:
     one.start()
     assert done.wait(30)
     budget.look(0.0)
+    budget.look(START - 1)
     began = time.thread_time()
     while time.thread_time() - began < 0.2:
         pass  # this thread's work is none of it
-    budget.look(PERIOD)
+    budget.look(START + JUDGED)
     assert budget.used is not None
-    assert budget.used * PERIOD < 0.1
+    assert budget.used * JUDGED < 0.1
     end.set()
     one.join()
 
@@ -141,5 +143,11 @@ def test_a_thread_that_ended_does_no_harm() -> None:
     ended.start()
     ended.join()
     budget.look(0.0)
-    budget.look(PERIOD)
+    budget.look(START + JUDGED)
     assert budget.used == 0.0
+
+
+def test_what_it_took_to_start_is_not_held_against_it() -> None:
+    agent = Agent(tracing=0.5).run(START - 1)
+    agent.tracing = 0.01
+    assert agent.run(600).traced.count(False) == 0

@@ -35,6 +35,7 @@ def test_the_runtime_is_told_by_the_program(executable: str, command: str, runti
         ("node dist/main.js", "main"),
         ("python -m uvicorn shop.api:app --port 80", "shop.api"),
         ("/venv/bin/python /venv/bin/gunicorn -w 4 wsgi:application", "wsgi"),
+        ("python -m gunicorn --bind 127.0.0.1:8000 shop.web:app", "shop.web"),
         ("python -m http.server 8000", "http.server"),
         ("python -X dev -u worker.py", "worker"),
         ("python -c pass", "python"),
