@@ -50,8 +50,9 @@ class Shaped(NamedTuple):
 class LineStage(Protocol):
     """Stateful, one for each file generation, used by one thread. ``now`` is monotonic seconds."""
 
-    held: bool
-    """Whether something waits for the lines after it."""
+    @property
+    def held(self) -> bool:
+        """Whether something waits for the lines after it."""
 
     def feed(self, lines: Sequence[Line | Shaped], now: float) -> Sequence[Line | Shaped]:
         """Take the next lines in order; return what is complete, in order."""
