@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .document import Mapping, Node, Scalar, Sequence
 from .references import has_reference
-from .schema import Config, MatchConfig, TargetConfig, TlsConfig
+from .schema import Config, MatchConfig, RedactConfig, TargetConfig, TlsConfig
 
 WORDS: dict[str, tuple[str, ...]] = {"default": ("default",), "none": ()}
 """What ``redact.patterns`` may be as one word."""
@@ -46,10 +46,22 @@ def problems_of(kind: type, node: Mapping, path: str) -> Iterator[Problem]:
         yield node.line, path, "needs exactly one of pid, pidfile, command, port, unit, container"
     elif kind is TlsConfig and ("cert" in node.items) != ("key" in node.items):
         yield node.line, path, "cert and key go together"
+    elif kind is RedactConfig:
+        yield from _redact(node, path)
     elif kind is TargetConfig:
         yield from _target(node, path)
     elif kind is Config:
         yield from _twice(node.items.get("targets"))
+
+
+def _redact(node: Mapping, path: str) -> Iterator[Problem]:
+    mode, salt = node.items.get("mode"), node.items.get("salt")
+    if isinstance(mode, Scalar) and mode.text == "hash" and salt is None:
+        reason = "is missing; without one, a hash gives a short secret away to who tries them all"
+        yield node.line, f"{path}.salt", reason
+    if isinstance(salt, Scalar) and not salt.empty and not has_reference(salt.text):
+        reason = "secrets by env or file only: write ${env:NAME} or ${file:/path}"
+        yield salt.line, f"{path}.salt", reason
 
 
 def _target(node: Mapping, path: str) -> Iterator[Problem]:

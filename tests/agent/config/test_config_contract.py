@@ -141,7 +141,8 @@ def test_the_example_as_it_is_watches_what_there_is_and_needs_nothing() -> None:
     assert read.api == config.default().api
 
 
-def test_the_example_holds_every_key_that_has_an_effect() -> None:
+def test_the_example_holds_every_key_that_has_an_effect(monkeypatch) -> None:
+    monkeypatch.setenv("TICKBIRD_SALT", "0123456789abcdef")
     read = config.parse(WHOLE_EXAMPLE)
     assert (len(read.targets), read.warnings) == (7, ())
     shown = keys_in(document.raw(WHOLE_EXAMPLE, "example"))
