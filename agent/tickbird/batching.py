@@ -6,21 +6,26 @@ The other half, ``pipeline``, finds and reads the files, and settles what was se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .clock import Clock
 from .config import Config
 from .ledger import Ledger
-from .logbatch import Batch, Watched, record_of
-from .sinks.otlp.logs import LogEncoder
+from .logbatch import MAX_RECORDS, Batch, Watched
+from .logrecords import Column, Records
+from .sinks.otlp.logs import LogEncoder, encoded_attributes
 from .sources.logtail import Line, Tail
-from .stages import Drop, Shaped, Stage, apply, line_stage, log_stages
+from .stages import FieldsParser, LogStages, Shaped, line_stage
 
 if TYPE_CHECKING:
     from .recorder import Recorder
 
 BATCH_AGE = 1.0
 """Seconds that a line waits at most for others to travel with."""
+OFFSET = "tickbird.log.offset"
+ERROR = 17
+"""The least severity number that is an error's."""
 
 
 class Batcher:
@@ -40,7 +45,7 @@ class Batcher:
         self._ledger = ledger
         self._recorder = recorder
         self._closed = closed
-        self._stages: tuple[Stage, ...] = log_stages(config)
+        self._stages = LogStages(config)
         self._encoder = LogEncoder()
 
     def take(self, watched: Watched, tail: Tail, lines: Sequence[Line]) -> None:
@@ -71,29 +76,52 @@ class Batcher:
         if not lines:
             return
         self._ledger.count_read(watched.name, tail.source, len(lines))
-        observed = int(self._clock.time() * 1e9)
-        for line in lines:
+        for first in range(0, len(lines), MAX_RECORDS):
             batch = watched.open.get(tail.generation)
             if batch is None:
                 batch = Batch(watched, tail, self._clock.monotonic())
                 watched.open[tail.generation] = batch
-            self._encode(batch, line, observed)
+            self._encode(batch, lines[first : first + MAX_RECORDS])
             if batch.full():
                 self._close(batch)
 
-    def _encode(self, batch: Batch, line: Line | Shaped, observed: int) -> None:
+    def _encode(self, batch: Batch, lines: Sequence[Line | Shaped]) -> None:
         tail, watched = batch.tail, batch.watched
-        batch.lines += 1
-        batch.end = line.end
-        record = record_of(line, tail, watched.tailer.spool, observed)
-        result = apply(self._stages, record) if line.data.strip() else Drop("empty")
-        if isinstance(result, Drop):
-            batch.drop(result)
-            return
-        batch.add(result, self._encoder.encode(result))
-        if self._recorder is not None:
-            self._recorder.record_log(watched.target.key, result)
+        observed = int(self._clock.time() * 1e9)
+        everywhere = encoded_attributes(_known(tail, watched.tailer.spool))
+        encoded = [b""] * len(lines)
+        for records in self._stages.records(lines, self._parser(watched, tail), observed):
+            if records.drop:
+                batch.drop(records.drop, len(records))
+                continue
+            batch.correlated += len(records) if records.correlated() else 0
+            if self._recorder is not None:
+                self._record_errors(watched.target.key, records)
+            records.columns[OFFSET] = Column([lines[index].offset for index in records.lines])
+            for index, one in zip(
+                records.lines, self._encoder.encode(records, observed, everywhere), strict=True
+            ):
+                encoded[index] = one
+        batch.add(lines, encoded)
+
+    def _parser(self, watched: Watched, tail: Tail) -> FieldsParser | None:
+        parsers = watched.parsers
+        if tail.source not in parsers:
+            parsers[tail.source] = self._stages.fields_parser()
+        return parsers[tail.source]
+
+    def _record_errors(self, target_key: str, records: Records) -> None:
+        assert self._recorder is not None
+        for index, (number, _) in enumerate(records.severity or ()):
+            if number >= ERROR:
+                self._recorder.record_log(target_key, records.record(index))
 
     def _close(self, batch: Batch) -> None:
         del batch.watched.open[batch.tail.generation]
         self._closed(batch)
+
+
+def _known(tail: Tail, spool: bool) -> dict[str, str]:
+    """Attributes that all records of a generation have."""
+    where = {"log.iostream": Path(tail.source).name} if spool else {"log.file.path": tail.source}
+    return {**where, "tickbird.log.generation": tail.generation}

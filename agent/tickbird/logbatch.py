@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from .ledger import Totals
-from .model import LogRecord, Target
+from .model import Target
 from .sinks.otlp.delivery import Outcome
 from .sources.logfile import Tailer
 from .sources.logtail import Line, Tail
-from .stages import Drop, LineStage, Shaped
-from .stages.limit import TRUNCATED
+from .stages import FieldsParser, LineStage, Shaped
 
 MAX_RECORDS = 500
 MAX_BYTES = 1024 * 1024
@@ -38,15 +36,20 @@ class Batch:
     def full(self) -> bool:
         return len(self.records) >= MAX_RECORDS or self.size >= MAX_BYTES
 
-    def drop(self, drop: Drop) -> None:
-        self.dropped[drop.reason] = self.dropped.get(drop.reason, 0) + 1
+    def drop(self, reason: str, count: int) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
 
-    def add(self, record: LogRecord, encoded: bytes) -> None:
-        """Take a record in; it bears the offset of its line."""
-        self.records.append(encoded)
-        self.size += len(encoded)
-        self.repeated += record.offset < self.tail.repeat_until
-        self.correlated += bool(record.trace_id or record.correlation_id)
+    def add(self, lines: Sequence[Line | Shaped], encoded: Sequence[bytes]) -> None:
+        """Take in what became of the next ``lines``: a record each, empty where it was dropped."""
+        kept = [one for one in encoded if one]
+        self.records += kept
+        self.size += sum(map(len, kept))
+        self.lines += len(lines)
+        self.end = lines[-1].end
+        if lines[0].offset < self.tail.repeat_until:
+            before = self.tail.repeat_until
+            pairs = zip(lines, encoded, strict=True)
+            self.repeated += sum(1 for line, one in pairs if one and line.offset < before)
 
     def final(self) -> Totals:
         """What became of its lines; to be asked once there is an outcome."""
@@ -77,32 +80,11 @@ class Watched:
     """Batches closed and not yet settled in order, by generation; ``Deliveries`` sees to them."""
     line_stages: dict[str, LineStage | None] = field(default_factory=dict)
     """By generation."""
+    parsers: dict[str, FieldsParser | None] = field(default_factory=dict)
+    """Of lines that are no JSON, by source."""
     leaving: bool = False
 
     def idle(self) -> bool:
         """Whether everything there was is read and settled."""
         holding = any(stage and stage.held for stage in self.line_stages.values())
         return not (self.open or self.pending or holding or any(self.tailer.readable()))
-
-
-def record_of(line: Line | Shaped, tail: Tail, spool: bool, observed: int) -> LogRecord:
-    """The record of a line before the stages: its text is the body. ``observed``: Unix ns."""
-    attributes: dict[str, Any] = (
-        {"log.iostream": Path(tail.source).name} if spool else {"log.file.path": tail.source}
-    )
-    try:
-        body = line.data.decode()
-    except UnicodeDecodeError:
-        body = line.data.decode(errors="replace")
-        attributes["tickbird.log.invalid_utf8"] = True
-    if line.truncated:
-        attributes[TRUNCATED] = True
-    if line.partial:
-        attributes["tickbird.log.partial"] = True
-    return LogRecord(
-        body,
-        observed_ns=observed,
-        attributes=attributes,
-        generation=tail.generation,
-        offset=line.offset,
-    )

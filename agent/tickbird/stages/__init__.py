@@ -7,32 +7,39 @@
    them; what is held back is neither counted as read nor acknowledged, so a kill repeats it
    whole. ``flush`` is called about once a second while ``held`` is true. What an envelope says
    beside the text travels in ``Shaped.extra``.
-2. **Redaction** of the text: ``redact.Redactor.clean`` gets many lines joined by newlines and
-   returns as many; a line of several parts comes alone. JSON stays JSON.
-3. **Fields**: a line that begins with ``{`` is decoded as JSON. Every other goes to the parser of
-   ``fields_parser``, one for each file: it returns the fields as a logger would have written them
-   in JSON (``time``, ``level``, ``msg`` and so on, nested or dotted), or None for plain text.
-4. **Record stages**: key rules, severity, time, ids, correlation, limits. A record in, the same
-   record or a named drop out.
+2. **Redaction** of the text, of many lines at once: ``redact.Redactor.clean_lines``. JSON stays
+   JSON, and a line that could not be looked at goes no further.
+3. **Fields** (``fields``): a line that begins with ``{`` is decoded as JSON. Every other goes to
+   the parser of ``fields_parser``, one for each file: it returns the fields as a logger would have
+   written them in JSON (``time``, ``level``, ``msg`` and so on, nested or dotted), or None for
+   plain text.
+4. **Shape** (``shape``): from here on lines are ``Records``: all of a chunk that have the same
+   fields together, column by column, with flat dotted names.
+5. **Record stages**: message, severity and time (``parse``), ids (``ids``), secret keys, a body
+   for those without (``describe``), caps (``limit``). Each takes ``Records`` and yields them,
+   split where they are not alike; one that sets ``drop`` ends their way. What a stage calls for
+   every single value costs, so it looks at columns as a whole first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ..logrecords import Column, Records
 from ..model import LogRecord
+from .describe import describe
+from .fields import Reader
+from .formats import fields_parser
+from .ids import identify
+from .limit import limit
+from .parse import parse
+from .redact import Redactor, without_cut_word
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..config.schema import LogsConfig
     from ..sources.logtail import Line
-
-
-class Drop(NamedTuple):
-    """A record that goes no further; ``reason`` is its name in the ledger."""
-
-    reason: str
 
 
 class Shaped(NamedTuple):
@@ -61,8 +68,11 @@ class LineStage(Protocol):
         """What was held too long; all that is held when the file is ``final``."""
 
 
-Stage = Callable[[LogRecord], LogRecord | Drop]
+REMEMBERED_NAMES = 10_000
+
+Stage = Callable[[LogRecord], Any]
 FieldsParser = Callable[[str], dict[str, Any] | None]
+RecordStage = Callable[[Records], Iterable[Records]]
 
 
 def line_stage(config: LogsConfig, path: str) -> LineStage | None:
@@ -75,22 +85,55 @@ def line_stage(config: LogsConfig, path: str) -> LineStage | None:
     return joiner() if joiner else None
 
 
-def log_stages(config: Config) -> tuple[Stage, ...]:
-    """The stages of a log record whose body is the line as read, in order."""
-    from . import correlate, describe, limit, parse, redact  # noqa: PLC0415 - they import Drop
+class LogStages:
+    """All stages after those of lines. One thread at a time."""
 
-    stages: list[Stage] = [parse.parser(config.logs.format)]
-    if config.logs.correlate:
-        stages.append(correlate.correlate)
-    stages += [redact.redactor(config.redact), describe.describe, limit.limit]
-    return tuple(stages)
+    def __init__(self, config: Config) -> None:
+        self._redactor = Redactor(config.redact)
+        self._secrets: dict[str, bool] = {}
+        self._form = config.logs.format
+        self._reader = Reader(self._form)
+        self._stages: list[RecordStage] = [parse, self._hide]
+        if config.logs.correlate:
+            self._stages.append(identify)
+
+    def fields_parser(self) -> FieldsParser | None:
+        """What reads the lines of one file that are no JSON; None: they are text."""
+        return fields_parser(self._form)
+
+    def records(
+        self, lines: Sequence[Line | Shaped], parser: FieldsParser | None, observed_ns: int
+    ) -> Iterator[Records]:
+        """The records of ``lines``, in no order: ``Records.lines`` tells which is whose."""
+        data = [without_cut_word(line.data) if line.truncated else line.data for line in lines]
+        longest = max(map(len, data))
+        texts = self._redactor.clean_lines(data)
+        found: Iterable[Records] = self._reader.records(lines, texts, parser)
+        for stage in self._stages:
+            found = through(stage, found)
+        for records in found:
+            if records.drop:
+                yield records
+                continue
+            describe(records)
+            yield from limit(records, observed_ns, longest)
+
+    def _hide(self, records: Records) -> Iterable[Records]:
+        for name, column in records.columns.items():
+            secret = self._secrets.get(name)
+            if secret is None:
+                secret = self._redactor.secret(name)
+                if len(self._secrets) < REMEMBERED_NAMES:
+                    self._secrets[name] = secret
+            if secret:
+                records.columns[name] = Column([self._redactor.hide(v) for v in column.values])
+        return (records,)
 
 
-def apply(stages: Iterable[Stage], record: LogRecord) -> LogRecord | Drop:
-    """``record`` after all ``stages``, or the first drop."""
-    for stage in stages:
-        result = stage(record)
-        if isinstance(result, Drop):
-            return result
-        record = result
-    return record
+def through(stage: RecordStage, found: Iterable[Records]) -> Iterator[Records]:
+    """What comes out of ``stage``; dropped records pass by it."""
+    for records in found:
+        if records.drop:
+            yield records
+        else:
+            yield from stage(records)

@@ -5,23 +5,30 @@ It is made after redaction, of what redaction left.
 
 from __future__ import annotations
 
-from ..model import LogRecord
+from ..logrecords import Records
 
 LONGEST = 1024
 
 
-def describe(record: LogRecord) -> LogRecord:
-    """Give an empty body the attributes as ``key=value``, at most ``LONGEST`` characters."""
-    if not record.body and record.attributes:
-        parts = []
-        length = 0
-        for key, value in record.attributes.items():
-            if key.startswith(("log.", "tickbird.")):
-                continue
-            part = f"{key}={value}"[:LONGEST]
-            length += len(part) + 1
-            if length > LONGEST:
-                break
-            parts.append(part)
-        record.body = " ".join(parts)
-    return record
+def describe(records: Records) -> None:
+    """Give records without a body the attributes as ``key=value``, at most ``LONGEST``
+    characters."""
+    if records.body is None:
+        names = list(records.columns)
+        rows = zip(*(column.values for column in records.columns.values()), strict=True)
+        described = [_described(names, row) for row in rows]
+        records.body = described or [""] * len(records)
+
+
+def _described(names: list[str], values: tuple[object, ...]) -> str:
+    parts: list[str] = []
+    room = LONGEST
+    for name, value in zip(names, values, strict=True):
+        if value is None or name.startswith(("log.", "tickbird.")):
+            continue
+        part = f"{name}={value}"[:room]
+        if not part:
+            break
+        parts.append(part)
+        room = max(0, room - len(part) - 1)
+    return " ".join(parts)

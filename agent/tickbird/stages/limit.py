@@ -6,11 +6,10 @@ metadata, samples refused beyond one week of age or ten minutes into the future.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
-from ..model import LogRecord
-from . import Drop
+from ..logrecords import Column, Records
 
 MAX_BODY = 240 * 1024
 """Bytes of UTF-8."""
@@ -25,36 +24,79 @@ STATED_TIME = "tickbird.log.time"
 """The time that a line states of itself, where it lies too far ahead to be believed."""
 
 
-def limit(record: LogRecord) -> LogRecord | Drop:
-    """Cut what is too large and say so; drop a line whose stated time is over a week ago."""
-    if record.time_ns:
-        ahead = record.time_ns - record.observed_ns
-        if ahead < -MAX_AGE_NS:
-            return Drop("too_old")
-        if ahead > MAX_AHEAD_NS:
-            stated = datetime.fromtimestamp(record.time_ns // 10**9, UTC)
-            record.attributes[STATED_TIME] = stated.isoformat()
-            record.time_ns = 0
-    if len(record.body) > MAX_BODY // 4 and len(body := record.body.encode()) > MAX_BODY:
-        record.body = body[:MAX_BODY].decode(errors="ignore")
-        record.attributes[TRUNCATED] = True
-    _limit_attributes(record)
-    return record
+def limit(records: Records, observed_ns: int, longest: int) -> Iterator[Records]:
+    """Cut what is too large and say so; drop lines whose stated time is over a week ago.
+    ``longest``: bytes of the longest line."""
+    for part in _limit_time(records, observed_ns):
+        _limit_body(part, longest)
+        _limit_attributes(part, longest)
+        yield part
 
 
-def _limit_attributes(record: LogRecord) -> None:
-    kept: dict[str, Any] = {}
-    room = MAX_METADATA
-    for key, value in record.attributes.items():
-        if value is None:
-            continue
-        room -= len(key) + _size(value)
-        if room < 0 or len(kept) >= MAX_ATTRIBUTES:
-            break
-        kept[key] = value
-    absent = sum(value is None for value in record.attributes.values())
-    record.dropped_attributes = len(record.attributes) - absent - len(kept)
-    record.attributes = kept
+def _limit_time(records: Records, observed_ns: int) -> Iterator[Records]:
+    times = records.time_ns
+    if times is None:
+        yield records
+        return
+    oldest, latest = observed_ns - MAX_AGE_NS, observed_ns + MAX_AHEAD_NS
+    if min(times) < oldest:
+        old, records = records.split([time < oldest for time in times])
+        old.drop = "too_old"
+        yield old
+    times = records.time_ns
+    if times and max(times) > latest:
+        ahead, records = records.split([time > latest for time in times])
+        stated = [_written(time) for time in ahead.time_ns or ()]
+        ahead.columns[STATED_TIME] = Column(stated)
+        ahead.time_ns = None
+        yield ahead
+    if len(records):
+        yield records
+
+
+def _written(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns // 10**9, UTC).isoformat()
+
+
+def _limit_body(records: Records, longest: int) -> None:
+    body = records.body
+    if body is None or longest <= MAX_BODY // 4:
+        return
+    cut = [_cut(one) for one in body]
+    if any(one is not None for one in cut):
+        records.body = [was if one is None else one for was, one in zip(body, cut, strict=True)]
+        records.columns[TRUNCATED] = Column([None if one is None else True for one in cut])
+
+
+def _cut(text: str) -> str | None:
+    raw = text.encode(errors="replace")
+    return raw[:MAX_BODY].decode(errors="ignore") if len(raw) > MAX_BODY else None
+
+
+def _limit_attributes(records: Records, longest: int) -> None:
+    """At most ``MAX_ATTRIBUTES`` attributes and ``MAX_METADATA`` bytes: the first that fit."""
+    columns = records.columns
+    # Decoded text is never longer than the line, but names of nested objects repeat.
+    bound = longest + sum(map(len, columns)) + 20 * len(columns)
+    if len(columns) <= MAX_ATTRIBUTES and bound <= MAX_METADATA:
+        return
+    room = [MAX_METADATA] * len(records)
+    kept, dropped = [0] * len(records), [0] * len(records)
+    for name, column in list(columns.items()):
+        values = list(column.values)
+        for index, value in enumerate(values):
+            if value is None:
+                continue
+            room[index] -= len(name) + _size(value)
+            if room[index] < 0 or kept[index] >= MAX_ATTRIBUTES:
+                room[index] = -1
+                dropped[index] += 1
+                values[index] = None
+            else:
+                kept[index] += 1
+        columns[name] = Column(values)
+    if any(dropped):
+        records.dropped_attributes = dropped
 
 
 def _size(value: object) -> int:

@@ -7,17 +7,21 @@ Source of the field numbers: opentelemetry/proto/logs/v1/logs.proto and its neig
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import add
 from typing import Any
 
 from ... import __version__
-from ...model import LogRecord
+from ...logrecords import Column, Records, Severity
 from .delivery import Outcome, Payload, unheard
 
 CACHED_VALUES = 256
 """Values remembered per key; a key with more (an ID, say) is not remembered at all."""
-CACHED_KEYS = 2_000
 CACHED_LENGTH = 128
+REMEMBERED_SIZES = 1024
+CACHED = 20_000
+"""Values and keys remembered in all, some 4 MB; then all is forgotten and learned anew."""
 
 _U64 = struct.Struct("<Q").pack
 _DOUBLE = struct.Struct("<d").pack
@@ -27,50 +31,143 @@ class LogEncoder:
     """Encodes records of any number of targets. One thread at a time."""
 
     def __init__(self) -> None:
-        self._cache: dict[str, dict[tuple[type, Any], bytes] | None] = {}
+        self._keys: dict[str, _Field] = {}
+        self._body = _Field()
+        self._severities = _Severities()
 
-    def encode(self, record: LogRecord) -> bytes:
-        """One record, framed as the ``log_records`` field of a request."""
-        parts = [b"\x59", _U64(record.observed_ns), _field(0x2A, any_value(record.body))]
-        if record.time_ns > 0:
-            parts += (b"\x09", _U64(record.time_ns))
-        if record.severity_number:
-            parts += (b"\x10", _varint(record.severity_number))
-        if record.severity_text:
-            parts.append(_field(0x1A, _utf8(record.severity_text)))
-        parts += [self._attribute(key, value) for key, value in record.attributes.items()]
-        if record.correlation_id:
-            parts.append(_attribute("correlation_id", record.correlation_id))
-        if record.generation:
-            parts.append(self._attribute("tickbird.log.generation", record.generation))
-            parts.append(_attribute("tickbird.log.offset", record.offset))
-        if record.dropped_attributes:
-            parts += (b"\x38", _varint(record.dropped_attributes))
-        if record.trace_id:
-            parts.append(_field(0x4A, bytes.fromhex(record.trace_id)))
-        if record.span_id:
-            parts.append(_field(0x52, bytes.fromhex(record.span_id)))
-        return _field(0x12, b"".join(parts))
+    def encode(self, records: Records, observed_ns: int, attributes: bytes = b"") -> list[bytes]:
+        """Each record, framed as the ``log_records`` field of a request; ``attributes`` (of
+        ``encoded_attributes``) are those that all of them have."""
+        if sum(map(len, self._keys.values())) + len(self._keys) > CACHED:
+            self._keys.clear()
+        parts: list[Iterable[bytes]] = [repeat(b"\x59" + _U64(observed_ns) + attributes)]
+        if records.time_ns is not None:
+            parts += (repeat(b"\x09"), map(_U64, records.time_ns))
+        if records.severity is not None:
+            parts.append(map(self._severities.__getitem__, records.severity))
+        body = records.body if records.body is not None else [""] * len(records)
+        parts.append(self._body.texts(body))
+        parts += [self._key(name).column(column) for name, column in records.columns.items()]
+        if records.correlation_id is not None:
+            parts.append(self._key("correlation_id").texts(records.correlation_id))
+        if records.dropped_attributes is not None:
+            parts += (repeat(b"\x38"), map(_varint, records.dropped_attributes))
+        if records.trace_id is not None:
+            parts += (repeat(b"\x4a\x10"), map(bytes.fromhex, records.trace_id))
+        if records.span_id is not None:
+            parts += (repeat(b"\x52\x08"), map(bytes.fromhex, records.span_id))
+        parts.append([b""] * len(records))  # one that ends, beside those that repeat
+        whole = list(map(b"".join, zip(*parts, strict=False)))
+        return list(map(add, map(_FRAMES.__getitem__, map(len, whole)), whole))
 
-    def _attribute(self, key: str, value: object) -> bytes:
-        # By type and value: True and 1 are one key to a dict. Floats stay out: so are 0.0 and -0.0.
-        kind = type(value)
-        if kind is not str and kind is not bool and kind is not int:
-            return _attribute(key, value)
-        values = self._cache.get(key, _UNSEEN)
-        if values is _UNSEEN:
-            values = self._cache[key] = {} if len(self._cache) < CACHED_KEYS else None
-        if values is None or (kind is str and len(value) > CACHED_LENGTH):  # type: ignore[arg-type]
-            return _attribute(key, value)
-        encoded = values.get((kind, value))
-        if encoded is None:
-            encoded = values[kind, value] = _attribute(key, value)
-            if len(values) > CACHED_VALUES:
-                self._cache[key] = None
+    def _key(self, name: str) -> _Field:
+        found = self._keys.get(name)
+        if found is None:
+            found = self._keys[name] = _Field(name)
+        return found
+
+
+class _Field(dict[str | int, bytes]):
+    """Encodes the values of one attribute, or of the body. Remembers those that are text or whole
+    numbers, and nothing that could be taken for one of them: ``True`` and 1.0 would be 1."""
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__()
+        self._name = None if name is None else _field(0x0A, _utf8(name)) + b"\x12"
+        self._texts = _Heads(self._text_head)
+        self._ints = _Heads(lambda size: self._head(1 + size) + b"\x18")
+        self._double = self._head(9) + b"\x21"
+        self._many = False
+
+    def column(self, column: Column) -> Iterable[bytes]:
+        """One piece a value; the empty one for None."""
+        kind, values = column.kind, column.values
+        if kind is str:
+            return self.texts(values)
+        if kind is int:
+            return self._integers(values)
+        if kind is float:
+            return map(add, repeat(self._double), map(_DOUBLE, values))
+        return map(self._any, values)
+
+    def texts(self, values: Sequence[str]) -> Iterable[bytes]:
+        if not self._many:
+            return map(self.__getitem__, values)
+        return self._texts_anew(values)
+
+    def _texts_anew(self, values: Sequence[str]) -> Iterable[bytes]:
+        try:
+            raw = list(map(str.encode, values))
+        except UnicodeEncodeError:
+            raw = list(map(_utf8, values))
+        return map(add, map(self._texts.__getitem__, map(len, raw)), raw)
+
+    def __missing__(self, value: str | int) -> bytes:
+        (encoded,) = (
+            self._texts_anew((value,)) if isinstance(value, str) else self._integers_anew((value,))
+        )
+        if len(self) >= CACHED_VALUES:
+            self._many = True
+            self.clear()
+        elif len(encoded) <= CACHED_LENGTH and not self._many:
+            self[value] = encoded
+        return encoded
+
+    def _integers(self, values: Sequence[int]) -> Iterable[bytes]:
+        if not self._many:
+            return map(self.__getitem__, values)
+        return self._integers_anew(values)
+
+    def _integers_anew(self, values: Sequence[int]) -> Iterable[bytes]:
+        if min(values) < -(2**63) or max(values) >= 2**63:
+            return map(self._any, values)
+        raw = _varints(values)
+        return map(add, map(self._ints.__getitem__, map(len, raw)), raw)
+
+    def _any(self, value: object) -> bytes:
+        if value is None:
+            return b""
+        encoded = any_value(value)
+        return self._head(len(encoded)) + encoded
+
+    def _text_head(self, size: int) -> bytes:
+        tag = b"\x0a" + _varint(size)
+        return self._head(len(tag) + size) + tag
+
+    def _head(self, size: int) -> bytes:
+        """What stands before an AnyValue of ``size`` bytes."""
+        if self._name is None:
+            return b"\x2a" + _varint(size)
+        head = self._name + _varint(size)
+        return b"\x32" + _varint(len(head) + size) + head
+
+
+class _Heads(dict[int, bytes]):
+    """What stands before values, by their size in bytes; made once for each size."""
+
+    def __init__(self, make: Callable[[int], bytes]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, size: int) -> bytes:
+        head = self._make(size)
+        if size < REMEMBERED_SIZES:
+            self[size] = head
+        return head
+
+
+class _Severities(dict[Severity, bytes]):
+    def __missing__(self, severity: Severity) -> bytes:
+        number, text = severity
+        encoded = b"\x10" + _varint(number) + _field(0x1A, _utf8(text))
+        if len(self) < CACHED_VALUES:
+            self[severity] = encoded
         return encoded
 
 
-_UNSEEN: dict[tuple[type, Any], bytes] = {}
+def encoded_attributes(attributes: Mapping[str, object]) -> bytes:
+    """Attributes of a record, for those that many records have in common."""
+    return b"".join(_field(0x32, _key_value(key, value)) for key, value in attributes.items())
 
 
 def resource_bytes(attributes: Mapping[str, str | int]) -> bytes:
@@ -131,10 +228,6 @@ _ENCODERS: dict[type, Callable[[Any], bytes]] = {
 }
 
 
-def _attribute(key: str, value: object) -> bytes:
-    return _field(0x32, _key_value(key, value))
-
-
 def _key_value(key: str, value: object) -> bytes:
     return _field(0x0A, _utf8(key)) + _field(0x12, any_value(value))
 
@@ -149,6 +242,27 @@ def _utf8(text: str) -> bytes:
     return text.encode(errors="replace")
 
 
+def _varints(numbers: Sequence[int]) -> list[bytes]:
+    """The higher part by table, the lower 7 bits at a time: a larger table would not stay in the
+    cache, and cost more than it spares."""
+    if min(numbers) < 0 or max(numbers) >= 2**26:
+        return list(map(_varint, numbers))
+    return [
+        _SMALL[n]
+        if n < 2**12
+        else _LOW[n & 127] + _SMALL[n >> 7]
+        if n < 2**19
+        else _LOW[n & 127] + _LOW[n >> 7 & 127] + _SMALL[n >> 14]
+        for n in numbers
+    ]
+
+
+def _varint(number: int) -> bytes:
+    if 0 <= number < 2**12:
+        return _SMALL[number]
+    return _encode_varint(number)
+
+
 def _encode_varint(number: int) -> bytes:
     number &= 2**64 - 1
     out = bytearray()
@@ -159,11 +273,8 @@ def _encode_varint(number: int) -> bytes:
     return bytes(out)
 
 
-_SMALL = tuple(_encode_varint(number) for number in range(4096))
+_SMALL = tuple(_encode_varint(number) for number in range(2**12))
+_LOW = tuple(bytes((low | 0x80,)) for low in range(128))
 
-
-def _varint(number: int) -> bytes:
-    return _SMALL[number] if 0 <= number < 4096 else _encode_varint(number)
-
-
+_FRAMES = _Heads(lambda size: b"\x12" + _varint(size))
 _SCOPE = _field(0x0A, _field(0x0A, b"tickbird") + _field(0x12, __version__.encode()))
