@@ -78,8 +78,7 @@ class Redactor:
     def clean(self, chunk: bytes) -> bytes:
         """``chunk``, lines joined by newlines, without its secrets: as many newlines, and a line
         that was JSON still is. Raises whatever goes wrong; then nothing of it may pass."""
-        if _HIDING.search(chunk):
-            chunk = self._unescaped(chunk)
+        chunk = self.unescaped(chunk)
         parts: list[bytes] = []
         done = 0
         for hit in self.hits(chunk):
@@ -107,7 +106,8 @@ class Redactor:
         return [b"\n".join(next(rest) for _ in range(one.count(b"\n") + 1)) for one in lines]
 
     def hits(self, chunk: bytes) -> Iterator[Hit]:
-        """What ``clean`` replaces, in order and without overlap; escapes are taken as they are."""
+        """What ``clean`` replaces in a chunk that is ``unescaped``, in order, without overlap and
+        within one line each."""
         position = 0
         line = None
         while self._search and position < len(chunk) and (found := self._search(chunk, position)):
@@ -167,9 +167,11 @@ class Redactor:
         digest = hmac.digest(self._salt, secret, "sha256").hex()
         return b"[redacted:%b]" % digest[:12].encode()
 
-    def _unescaped(self, chunk: bytes) -> bytes:
-        """With the escapes undone that JSON needs not have: a secret could hide behind them. What
-        is not JSON is only changed when one does."""
+    def unescaped(self, chunk: bytes) -> bytes:
+        """``chunk`` with the escapes undone that JSON needs not have: a secret could hide behind
+        them. What is not JSON is only changed when one does."""
+        if not _HIDING.search(chunk):
+            return chunk
         lines = chunk.split(b"\n")
         for number, line in enumerate(lines):
             if _HIDING.search(line):
