@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fixtures.logs.collector import OK, Answer, FakeCollector, refusing
 from tickbird.clock import SystemClock
 from tickbird.config import CollectorConfig, Secret, TlsConfig
-from tickbird.model import LogRecord
+from tickbird.logrecords import Records
 from tickbird.sinks.otlp.answer import MAX_DETAIL, Verdict, classify, retry_after
 from tickbird.sinks.otlp.client import Client
 from tickbird.sinks.otlp.logs import LogEncoder, request
@@ -27,7 +27,7 @@ OPENSSL = (
     "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout key.pem -out cert.pem "
     "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
 )
-BODY = request(b"", [LogEncoder().encode(LogRecord("hello"))])
+BODY = request(b"", LogEncoder().encode(Records([0], {}, ["hello"]), 0))
 OTLP = {"content-type": "application/x-protobuf"}
 
 

@@ -9,7 +9,7 @@ import pytest
 from fixtures.logs.collector import OK, Answer, FakeCollector, refusing
 from tickbird.clock import Deadline, SystemClock
 from tickbird.config import CollectorConfig
-from tickbird.model import LogRecord
+from tickbird.logrecords import Records
 from tickbird.sinks.otlp.delivery import Backoff, Lane, Outcome
 from tickbird.sinks.otlp.logs import LogEncoder, payload
 
@@ -36,7 +36,7 @@ class Running:
         self.encoder = LogEncoder()
 
     def offer(self, *lines: str, wait: float = 0) -> bool:
-        records = [self.encoder.encode(LogRecord(line)) for line in lines]
+        records = self.encoder.encode(Records(range(len(lines)), {}, lines), 0)
         return self.lane.offer(payload(b"", records, self.outcomes.append), wait)
 
     def end(self, seconds: float = 5) -> int:

@@ -20,7 +20,7 @@ import pytest
 from fixtures.logs.collector import OK, Answer, FakeCollector
 from tickbird.clock import Deadline, SystemClock
 from tickbird.config import CollectorConfig, Secret, TlsConfig
-from tickbird.model import LogRecord
+from tickbird.logrecords import Records
 from tickbird.sinks.otlp.answer import Verdict, classify
 from tickbird.sinks.otlp.client import Client
 from tickbird.sinks.otlp.delivery import Backoff, Lane, Outcome
@@ -28,7 +28,7 @@ from tickbird.sinks.otlp.logs import LogEncoder, payload, request
 
 CLOCK = SystemClock()
 QUICK = Backoff(first=0.01, longest=0.02, held=0.02)
-BODY = request(b"", [LogEncoder().encode(LogRecord("hello"))])
+BODY = request(b"", LogEncoder().encode(Records([0], {}, ["hello"]), 0))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def lane(url: str, **options: Any) -> Iterator[tuple[Lane, list[Outcome]]]:
 
 
 def offer(to: Lane, outcomes: list[Outcome], *lines: str) -> None:
-    records = [LogEncoder().encode(LogRecord(line)) for line in lines]
+    records = LogEncoder().encode(Records(range(len(lines)), {}, lines), 0)
     assert to.offer(payload(b"", records, outcomes.append))
 
 
