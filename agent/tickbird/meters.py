@@ -130,7 +130,9 @@ class Meter:
         return []
 
     def _loop(self, window: LoopWindow) -> list[Sample]:
-        loop = _LOOPS["nodejs" if self._runtime == "node" else "asyncio"]
+        loop = self._instruments()
+        if window.quantiles is not None:
+            return _delays(loop, window)
         if window.method != self._method:  # its own series: what another counted is not in it
             self._method, self._iterations, self._iterations_sum = window.method, {}, 0.0
         self._active += window.active
@@ -149,17 +151,16 @@ class Meter:
         ]
         if (whole := window.active + window.idle) > 0:
             samples.append(Sample(loop.utilization, min(1.0, window.active / whole)))
-        if window.count:
-            samples += [
-                Sample(loop.delay[name], value, (window.method,))
-                for name, value in delay_statistics(window).items()
-            ]
-        return samples
+        return samples + _delays(loop, window)
+
+    def _instruments(self) -> _LoopInstruments:
+        """Of a target without a process, only Node's names are known."""
+        return _LOOPS["nodejs" if self._runtime in ("node", "other") else "asyncio"]
 
     def silence(self, seconds: float) -> list[Sample]:
         """The delay of a loop that has ended no iteration for so long: that one has lasted at
         least as long. It is counted when it ends."""
-        loop = _LOOPS["nodejs" if self._runtime == "node" else "asyncio"]
+        loop = self._instruments()
         return [Sample(gauge, seconds, (self._method or "",)) for gauge in loop.delay.values()]
 
     def _stall(self, stall: Stall) -> list[Sample]:
@@ -169,9 +170,18 @@ class Meter:
         return [Sample(STALLS, self._stalls[cause], (cause,)), Sample(BLOCKED, self._blocked)]
 
 
+def _delays(loop: _LoopInstruments, window: LoopWindow) -> list[Sample]:
+    if not window.count:
+        return []
+    known = delay_statistics(window).items()
+    return [Sample(loop.delay[name], value, (window.method,)) for name, value in known]
+
+
 def delay_statistics(window: LoopWindow) -> dict[str, float]:
     """min, max, mean, p50, p90 and p99 of a window's iterations, seconds."""
     found = {"min": window.min, "max": window.max, "mean": window.sum / window.count}
+    if window.quantiles is not None:
+        return {**found, **window.quantiles}
     for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
         value = quantile(window.histogram, q, window.max)
         found[name] = window.max if value is None else value

@@ -89,7 +89,7 @@ class Target:
         return self.identity.pid if self.identity else None
 
 
-LOOP_METHODS = ("trace", "probe", "attach", "kit", "scrape", "estimated")
+LOOP_METHODS = ("trace", "probe", "attach", "kit", "otlp", "scrape", "estimated")
 """Ways to measure a loop, the preferred first. Two of them never share a percentile."""
 
 
@@ -114,6 +114,9 @@ class LoopWindow:
     histogram: Mapping[int, int]
     active: float
     idle: float
+    quantiles: Mapping[str, float] | None = None
+    """p50, p90, p99 where the method tells these and no histogram, which is empty then; ``count``
+    and ``sum`` are estimates."""
 
 
 @dataclass(slots=True)

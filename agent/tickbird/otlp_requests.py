@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -108,6 +109,31 @@ def http_snapshot(resource: Any) -> HttpSnapshot | None:
             key = (series.method, series.route, series.status)
             found[key] = _added(found[key], series) if key in found else series
     return HttpSnapshot("otlp", None, list(found.values())) if found else None
+
+
+_DELAY = re.compile(r"(nodejs|asyncio)\.eventloop\.delay\.(min|max|mean|p50|p90|p99)")
+_SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+def loop_delays(resource: Any) -> tuple[dict[str, dict[str, float]], float]:
+    """By runtime (nodejs, asyncio) and statistic, the loop delay that the service tells of itself,
+    seconds; and when it was so, Unix seconds. A runtime with several series is left out: their
+    quantiles cannot be added up."""
+    found: dict[str, dict[str, float]] = {}
+    several: set[str] = set()
+    at = 0
+    for metric in metrics_of(resource):
+        name = _DELAY.fullmatch(metric.name)
+        if name is None or metric.WhichOneof("data") != "gauge" or metric.unit not in _SECONDS:
+            continue
+        if len(metric.gauge.data_points) != 1:
+            several.add(name[1])
+            continue
+        point = metric.gauge.data_points[0]
+        value = point.as_int if point.WhichOneof("value") == "as_int" else point.as_double
+        found.setdefault(name[1], {})[name[2]] = value * _SECONDS[metric.unit]
+        at = max(at, point.time_unix_nano)
+    return {runtime: told for runtime, told in found.items() if runtime not in several}, at / 1e9
 
 
 def _added(one: HttpSeries, other: HttpSeries) -> HttpSeries:

@@ -70,7 +70,11 @@ class Parts:
             self.lanes = {s: Lane(collector, s, clock, LANE_BYTES) for s in SIGNALS}
             self.log_lane = Lane(collector, "logs", clock, LANE_BYTES)
         self.passthrough = Passthrough(
-            self.lanes, self.store, self.watches.targets, self._record_http
+            self.lanes,
+            self.store,
+            self.watches.targets,
+            self._record_http,
+            self.watches.tell,
         )
         lane = self.lanes.get("metrics")
         self._export = MetricsExport(self.store, lane) if lane else None
@@ -131,7 +135,7 @@ class Parts:
         self.recorder.record(target, [snapshot], self.clock.time())
 
     def _ended(self, target: Target) -> None:
-        ends = self.passthrough.seen.end(target.key, self.clock.time())
+        ends = self.passthrough.end(target.key, self.clock.time())
         if self._export is not None:
             self._export.end(ends)
 

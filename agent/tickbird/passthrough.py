@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .meters import HTTP_DURATION
-from .model import HttpSnapshot, Target
+from .model import HttpSnapshot, Item, Target
 from .otlp_requests import (
     adopt,
     count_items,
     drop_metrics,
     http_snapshot,
+    loop_delays,
     owner_of,
     points,
     resources,
@@ -21,6 +22,8 @@ from .otlp_requests import (
 from .sinks.otlp.client import Signal
 from .sinks.otlp.delivery import Lane, Payload
 from .sinks.otlp.metrics import NO_RECORDED_VALUE
+from .sources import SourceType
+from .sources.looplag import LagScale
 from .store import Store
 
 MAX_SERIES = 10_000
@@ -30,6 +33,13 @@ LOOKS = 0.5
 """Seconds that a request waits for room in the queue before its sender is told to come again."""
 
 Record = Callable[[Target, HttpSnapshot], None]
+Tell = Callable[[str, SourceType, list[Item]], None]
+"""Takes items of a target (its key) that measure its loop."""
+
+OTLP = SourceType("otlp", (), lambda _target, _context: None)
+"""What services tell by OTLP owns its series in the store, as sources do."""
+EXPORT_INTERVAL = 60.0
+"""Seconds between two exports of an SDK, where nothing else is known."""
 
 
 class Passthrough:
@@ -41,11 +51,15 @@ class Passthrough:
         store: Store,
         targets: Callable[[], Sequence[Target]],
         record: Record,
+        tell: Tell,
     ) -> None:
         self._lanes = lanes
         self._store = store
         self._targets = targets
         self._record = record
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._scales: dict[tuple[str, str], LagScale] = {}
         self._closed = False
         self.seen = SeenSeries()
 
@@ -72,7 +86,29 @@ class Passthrough:
             return True
         return lane.offer(Payload(request.SerializeToString(), items), wait=LOOKS)
 
+    def end(self, target_key: str, now: float) -> Iterator[tuple[bytes, int]]:
+        """The target is over: requests, (bytes, data points), that end what came for it."""
+        with self._lock:
+            for key in [key for key in self._scales if key[0] == target_key]:
+                del self._scales[key]
+        return self.seen.end(target_key, now)
+
+    def _take_loop(self, resource: Any, target: Target) -> None:
+        """The loop's delay, on the scale of all methods, to whoever decides which is believed."""
+        told_by, now = loop_delays(resource)
+        for runtime, told in told_by.items():
+            biased = runtime == "nodejs"
+            method = "otlp" if biased else "kit"
+            with self._lock:
+                scale = self._scales.setdefault(
+                    (target.key, runtime), LagScale(method, EXPORT_INTERVAL, biased)
+                )
+                window = scale.window(told, now)
+            if window is not None:
+                self._tell(target.key, OTLP, [window])
+
     def _take_metrics(self, resource: Any, target: Target) -> None:
+        self._take_loop(resource, target)
         owners = self._store.owners(target.key)
         drop_metrics(resource, owners.__contains__)
         if HTTP_DURATION.name not in owners and (snapshot := http_snapshot(resource)) is not None:

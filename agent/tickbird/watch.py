@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from .clock import Ticker
 from .errors import NoData, SourceError, TargetGone
@@ -15,7 +16,8 @@ from .sources import Context, Source, SourceType
 
 _OF_LOOP = (LoopWindow, Stall)
 METHOD_HELD = 10.0
-"""Seconds that a method must be silent before a lesser one takes its place."""
+"""Seconds that a method must be silent before a lesser one takes its place, and its values end; two
+and a half of its windows, where these are longer."""
 RETRY_OPEN = 30.0
 """Seconds after which a source that could not be opened is tried again."""
 
@@ -64,7 +66,8 @@ class Watch:
     loop_method: str | None = None
     pace: int = 1
     """How many times their interval patient sources wait between two reads."""
-    _loop_seen: float = 0.0
+    loop_until: float = float("inf")
+    """Monotonic time at which what is known of the loop is too old to be believed."""
     _loop_end: float | None = None
     _looks: int = 0
     _closed: bool = False
@@ -150,6 +153,10 @@ class Watch:
                 state.source.close()
         return missed
 
+    def tell(self, kind: SourceType, items: list[Item]) -> None:
+        """Take what came by a way of its own, as if a source of ``kind`` had been read."""
+        self._deliver(kind, items)
+
     def _deliver(self, kind: SourceType, items: list[Item]) -> None:
         with self._lock:
             if self._closed:
@@ -170,7 +177,7 @@ class Watch:
             if isinstance(item, LoopWindow):
                 self._loop_end, self._looks = item.start + item.duration, 0
             elif isinstance(item, RuntimeInfo) and item.runtime == "python":
-                self._loop_end = None  # its loop has stopped
+                self._loop_end, self.loop_until = None, 0.0  # its loop has stopped
         if self._loop_end is None or self._looks < 2 or self.loop_method not in IN_PROCESS:
             return []
         silent = self.context.clock.time() - self._loop_end
@@ -184,15 +191,31 @@ class Watch:
         for method in {item.method for item in items if isinstance(item, LoopWindow)}:
             known = self.loop_method
             better = known is None or LOOP_METHODS.index(method) <= LOOP_METHODS.index(known)
-            if better or now - self._loop_seen > METHOD_HELD:
+            if better or now > self.loop_until:
                 if known not in (None, method):
                     self.release(self.target, LOOP_METRICS)
-                self.loop_method, self._loop_seen = method, now
+                self.loop_method = method
+        long = [item.duration for item in items if self._is_believed(item)]
+        if long:
+            self.loop_until = now + max(METHOD_HELD, 2.5 * max(long))
         return [
             item
             for item in items
             if not isinstance(item, _OF_LOOP) or item.method == self.loop_method
         ]
+
+    def _is_believed(self, item: Item) -> TypeGuard[LoopWindow]:
+        return isinstance(item, LoopWindow) and item.method == self.loop_method
+
+    def let_loop_go(self) -> None:
+        """``loop_until`` has passed: values of a source that fell silent do not stay. The silence
+        of a probe is a value, as long as its process lives."""
+        with self._lock:
+            self.loop_until = float("inf")
+            if self.loop_method in IN_PROCESS and self._loop_end is not None:
+                return
+            self.loop_method = None
+            self.release(self.target, LOOP_METRICS)
 
     def close(self) -> None:
         """Nothing is delivered afterwards; a source that is being read closes after its read."""

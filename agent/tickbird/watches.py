@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 
 from .clock import Clock
 from .meters import Meter
-from .model import Target
-from .sources import Context, source_types
+from .model import Item, Target
+from .sources import Context, SourceType, source_types
 from .targets import Found
 from .watch import Deliver, Release, Watch
 
@@ -102,6 +102,8 @@ class Watches:
         """Read every source that is due; return whether a target turned out to have ended."""
         now = self._clock.monotonic() + TOGETHER
         for watch in list(self._watches.values()):
+            if now > watch.loop_until:
+                watch.let_loop_go()
             for name in watch.due(now):
                 if self._kinds[name].blocking:
                     watch.reserve(name)
@@ -113,6 +115,13 @@ class Watches:
     def next_due(self) -> float:
         """Monotonic time of the next read; infinity when nothing is watched."""
         return min((w.next_due() for w in self._watches.values()), default=float("inf"))
+
+    def tell(self, target_key: str, kind: SourceType, items: list[Item]) -> None:
+        """Hand what came by another way to the watch of its target, from any thread."""
+        with self._lock:
+            watch = self._watches.get(target_key)
+        if watch is not None:
+            watch.tell(kind, items)
 
     def work(self) -> None:
         """Body of a worker thread: reads blocking sources for as long as the process lives."""

@@ -54,6 +54,18 @@ def test_blocked_time_is_what_a_stall_took_beyond_the_threshold():
     assert found[STALLS.name, ("gc",)] == 1
 
 
+def test_statistics_that_a_service_tells_itself_are_published_without_counts():
+    told = window([0.0], "scrape")
+    told.quantiles = {"p50": 0.001, "p90": 0.002, "p99": 0.05}
+    told.count, told.sum, told.max = 1000, 1.5, 0.08
+    found = by_name(Meter("node", 0.1).observe(told))
+    assert {name for name, _ in found} == {
+        f"nodejs.eventloop.delay.{one}" for one in ("min", "max", "mean", "p50", "p90", "p99")
+    }
+    assert found["nodejs.eventloop.delay.p99", ("scrape",)] == 0.05
+    assert found["nodejs.eventloop.delay.mean", ("scrape",)] == pytest.approx(0.0015)
+
+
 def test_a_stall_that_still_runs_is_not_counted_yet():
     assert Meter("node", 0.1).observe(Stall(0.0, 0.25, "trace", ongoing=True)) == []
 

@@ -6,7 +6,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tickbird.histogram import index_of
 from tickbird.meters import HTTP_DURATION
-from tickbird.model import Distribution, Identity, Sample, Target
+from tickbird.model import Distribution, Identity, Instrument, Kind, Sample, Target
 from tickbird.otlp_requests import adopt, attribute_values, owner_of
 from tickbird.passthrough import MAX_SERIES, Passthrough, SeenSeries
 from tickbird.store import Store
@@ -45,11 +45,54 @@ def said(resource, key, value):
         attribute.value.string_value = value
 
 
-def passthrough(targets, recorded=None, store=None):
+def passthrough(targets, recorded=None, store=None, tell=lambda *_: None):
     def record(target, snapshot):
         recorded.append((target.key, snapshot))
 
-    return Passthrough({}, store or Store(), lambda: targets, record)
+    return Passthrough({}, store or Store(), lambda: targets, record, tell)
+
+
+def loop_of_sdk(name="shop", at=100.0, **told):
+    """What an SDK exports of its loop's delay; milliseconds by statistic."""
+    message = ExportMetricsServiceRequest()
+    resource = message.resource_metrics.add()
+    said(resource, "service.name", name)
+    metrics = resource.scope_metrics.add().metrics
+    for statistic, milliseconds in told.items():
+        metric = metrics.add(name=f"nodejs.eventloop.delay.{statistic}", unit="s")
+        metric.gauge.data_points.add(as_double=milliseconds / 1e3, time_unix_nano=int(at * 1e9))
+    return message
+
+
+def test_loop_delay_of_an_sdk_comes_on_the_scale_of_all_and_not_twice():
+    told = []
+    store = Store()
+
+    def tell(key, kind, items):
+        told.append((key, items))
+        delay = Instrument("nodejs.eventloop.delay.max", Kind.GAUGE, "s", "", ("m",))
+        store.update(target(), kind.name, [Sample(delay, items[0].max, ("otlp",))], 1.0)
+
+    taking = passthrough([target()], store=store, tell=tell)
+    message = loop_of_sdk(min=10.1, mean=10.6, max=95.1, p50=10.2, p90=10.9, p99=40.1, stddev=5)
+    assert taking.receive("metrics", message)
+    ((key, (window,)),) = told
+    assert (key, window.method) == ("shop", "otlp")
+    assert window.max == pytest.approx(0.085, abs=0.001)
+    assert window.quantiles["p99"] == pytest.approx(0.030, abs=0.001)
+    left = [m.name for m in message.resource_metrics[0].scope_metrics[0].metrics]
+    assert "nodejs.eventloop.delay.max" not in left
+    assert "nodejs.eventloop.delay.stddev" in left  # a constant does not move it
+
+
+def test_loop_delay_of_several_workers_in_one_resource_is_left_as_it_is():
+    told = []
+    taking = passthrough([target()], tell=lambda *words: told.append(words))
+    message = loop_of_sdk(min=10.1, mean=10.6, max=95.1)
+    metric = message.resource_metrics[0].scope_metrics[0].metrics[0]
+    metric.gauge.data_points.add(as_double=0.01)
+    assert taking.receive("metrics", message)
+    assert told == []
 
 
 def test_a_resource_belongs_to_the_target_with_its_pid():

@@ -138,6 +138,48 @@ def test_a_lesser_method_is_believed_once_the_better_one_is_silent():
     assert place.values()["nodejs.eventloop.delay.max", ("probe",)] == 0.4
 
 
+def test_a_method_that_speaks_once_a_minute_is_not_taken_for_silent_meanwhile():
+    place = Place("one", "two")
+    slow = window("otlp", 0.3)
+    slow.duration = 60.0
+    place.say("one", slow)
+    place.clock.advance(100)
+    place.say("two", window("scrape", 0.2))
+    assert place.watch.loop_method == "otlp"
+    place.clock.advance(51)
+    place.say("two", window("scrape", 0.2))
+    assert place.watch.loop_method == "scrape"
+
+
+def test_the_values_of_a_method_that_fell_silent_do_not_stay():
+    place = Place("looptrace")
+    place.say("looptrace", window("trace", 0.2), Sample(VALUE, 1))
+    place.clock.advance(METHOD_HELD)
+    assert place.clock.monotonic() <= place.watch.loop_until
+    place.clock.advance(1)
+    assert place.clock.monotonic() > place.watch.loop_until
+    place.watch.let_loop_go()
+    assert place.values() == {("value", ()): 1}
+    assert place.watch.loop_method is None
+    ended = {s.instrument.name for s in place.store.take_ended()}
+    assert {"nodejs.eventloop.delay.max", ITERATION.name} <= ended
+    place.say("looptrace", window("trace", 0.2))
+    assert place.values()["nodejs.eventloop.delay.max", ("trace",)] == 0.2
+
+
+def test_a_probe_that_is_silent_because_its_loop_hangs_keeps_its_value():
+    place = Place("process", "probe")
+    began = window("probe", 0.3)
+    began.start = place.clock.time() - 1
+    place.say("probe", began)
+    for _ in range(20):
+        place.clock.advance(1)
+        place.say("process", Sample(VALUE, 1))
+        place.say("probe")
+    place.watch.let_loop_go()
+    assert place.values()["nodejs.eventloop.delay.max", ("probe",)] == pytest.approx(20)
+
+
 @pytest.mark.parametrize(
     "error", [SourceError("broken", "mend it"), KeyError("a defect")], ids=["failure", "defect"]
 )

@@ -21,7 +21,7 @@ from .series import Series
 from .stalls import Stalls
 from .window import LoopSlice, Window, join_loops, join_routes
 
-IN_PROCESS = frozenset({"probe", "attach", "kit"})
+IN_PROCESS = frozenset({"probe", "attach"})
 """Methods that fall silent together with the loop they measure."""
 
 SILENCE = 2.0

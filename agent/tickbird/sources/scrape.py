@@ -13,7 +13,7 @@ from isal import isal_zlib
 from ..clock import Deadline
 from ..errors import FetchError, SourceError
 from ..model import Instrument, Item, Kind, Sample, Target
-from . import Context, SourceType
+from . import Context, SourceType, looplag
 from .exposition import Bounds, Catalogue, Exposition, MalformedError, parse
 
 TIMEOUT = 10.0
@@ -66,6 +66,7 @@ class ScrapeSource:
         self._connection = Connection(url)
         self._catalogue = Catalogue()
         self._left_out = 0
+        self._lag = looplag.LagScale("scrape", interval)
 
     def read(self) -> list[Item]:
         began = self._clock.monotonic()
@@ -87,8 +88,16 @@ class ScrapeSource:
         ]
         if found is not None:
             items.append(Sample(TAKEN, found.taken))
-            items += (one for one in found.samples if one.instrument.name not in _OWN)
+            items += self._of_service(found.samples)
         return items
+
+    def _of_service(self, samples: list[Sample]) -> list[Item]:
+        """What the service says, its loop's delay on the scale of all."""
+        told = [one for one in samples if one.instrument.name not in _OWN]
+        window = self._lag.window(looplag.told_by(samples), self._clock.time())
+        if window is None:
+            return [*told]
+        return [window, *(one for one in told if not looplag.is_ours(one))]
 
     def _scrape(self, deadline: Deadline) -> Exposition:
         answer = self._connection.get(_HEADERS, deadline)

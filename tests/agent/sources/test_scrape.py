@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickbird.model import Distribution, Kind
+from tickbird.meters import Meter
+from tickbird.model import Distribution, Kind, LoopWindow, Sample
 from tickbird.names import prometheus_name
 from tickbird.sources.exposition import Bounds, Catalogue, MalformedError, parse
 from tickbird.sources.scrape import SOURCE, ScrapeSource, open_source, whole
 from tickbird.store import Store
 from tickbird.testing import context, target
+from tickbird.watch import Watch
 
 FIXTURES = Path(__file__).parents[2] / "fixtures/scrape"
 
@@ -345,6 +347,54 @@ def test_what_a_scrape_no_longer_gives_has_ended_and_a_failed_one_gives_nothing(
     service.answer = text(b"no", 500)
     assert {key for key in read(103) if key[0] == "m"} == {("m", ("1", "")), ("m", ("1", "new"))}
     assert "up" in {one.instrument.name for one in store.series()}
+
+
+LAG = b"""
+nodejs_eventloop_%(which)s_min_seconds 0.0101
+nodejs_eventloop_%(which)s_mean_seconds 0.0103
+nodejs_eventloop_%(which)s_max_seconds 0.0951
+nodejs_eventloop_%(which)s_p99_seconds 0.0121
+"""
+
+
+def test_the_loop_delay_that_a_service_tells_comes_on_the_scale_of_all(service, scraping):
+    service.answer = text(LAG % {b"which": b"lag"})
+    items = scraping.read()
+    (window,) = [one for one in items if isinstance(one, LoopWindow)]
+    assert (window.method, window.max) == ("scrape", pytest.approx(0.085))
+    told = {one.instrument.name for one in items if isinstance(one, Sample)}
+    assert "nodejs_eventloop_lag_max_seconds" in told  # under its own name as it was
+    service.answer = text(b"m 1\n")
+    assert not [one for one in scraping.read() if isinstance(one, LoopWindow)]
+
+
+def test_a_name_that_is_ours_never_comes_with_the_resolution_in_it(service, scraping):
+    service.answer = text(LAG % {b"which": b"delay"})
+    items = scraping.read()
+    assert len([one for one in items if isinstance(one, LoopWindow)]) == 1
+    told = {one.instrument.name for one in items if isinstance(one, Sample)}
+    assert not [name for name in told if "eventloop_delay" in name]
+
+
+def test_the_delay_of_a_service_that_fell_silent_does_not_stay(service):
+    """From the scrape to the store, as the agent has them."""
+    store = Store()
+    of_service = target(runtime="node")
+
+    def deliver(target, kind, items, samples):
+        store.update(target, kind.name, samples, time.time(), kind.whole)
+
+    told = context(f"targets: [{{name: a, scrape: {{url: {service.url}}}}}]")
+    watch = Watch(of_service, told, deliver, lambda *_: None, Meter("node", 0.1))
+    watch.open([SOURCE])
+    service.answer = text(LAG % {b"which": b"lag"})
+    watch.read("scrape")
+    delays = {one.labels: one.value for one in store.series() if "delay.max" in one.instrument.name}
+    assert delays == {("scrape",): pytest.approx(0.085)}
+    service.answer = text(b"no", 500)
+    watch.read("scrape")
+    assert not [one for one in store.series() if "eventloop" in one.instrument.name]
+    watch.close()
 
 
 def test_an_answer_that_drips_ends_at_the_deadline(service, scraping):
