@@ -6,10 +6,11 @@ import argparse
 import time
 from types import ModuleType
 
-from . import idle, loop, results, sampling, start
+from . import idle, loop, reliability, results, sampling, start
 
 BENCHES: dict[str, ModuleType] = {
-    module.__name__.rpartition(".")[2]: module for module in (idle, loop, sampling, start)
+    module.__name__.rpartition(".")[2]: module
+    for module in (idle, loop, reliability, sampling, start)
 }
 
 
@@ -21,14 +22,24 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="all when none is given")
-    names = parser.parse_args().names or list(BENCHES)
+    parser.add_argument("--short", action="store_true", help="fewer and shorter rounds (loop)")
+    parser.add_argument(
+        "--for",
+        type=float,
+        dest="seconds",
+        help="stop after so many seconds and go on the next time (loop)",
+        default=float("inf"),
+    )
+    chosen = parser.parse_args()
+    names = chosen.names or list(BENCHES)
     if unknown := set(names) - BENCHES.keys():
         parser.error(f"no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
     for name in names:
         bench = BENCHES[name]
         print(f"{name}: {bench.TAKES} ...", flush=True)
         began = time.monotonic()
-        lines = bench.run()
+        resumable = getattr(bench, "RESUMABLE", False)
+        lines = bench.run(chosen.short, chosen.seconds) if resumable else bench.run()
         print("\n".join(lines), f"\n({name} took {time.monotonic() - began:.0f} s)\n", flush=True)
         results.write(name, lines)
 
