@@ -24,6 +24,7 @@ from .sinks.otlp.client import Signal
 from .sinks.otlp.delivery import Lane, Payload
 from .sinks.otlp.export import MetricsExport
 from .sources.otlp import Intake
+from .stallog import StallLog
 from .state import State
 from .targets import Finder
 from .view import View
@@ -78,6 +79,7 @@ class Parts:
         )
         lane = self.lanes.get("metrics")
         self._export = MetricsExport(self.store, lane) if lane else None
+        self._stalls = StallLog(self.recorder, self.lanes["logs"]) if self.lanes else None
         self._logged: dict[str, Target] = {}
         self._reported: set[str] = set()
         self._open: list[Callable[[], None]] = []
@@ -140,6 +142,8 @@ class Parts:
             self._export.end(ends)
 
     def export_metrics(self) -> None:
+        if self._stalls is not None:
+            self._stalls.send(self.clock.time())
         if self._export is not None:
             self._export.send(self.clock.time())
         else:

@@ -302,3 +302,30 @@ def test_when_the_watchdog_falls_silent_too_the_silence_keeps_its_culprit(
         recorder.record(target(), cpu(1.0, 1.0), T0 + second)
     (stall,) = only(recorder, T0 + 5).stalls
     assert (stall.start, stall.ongoing, stall.culprit) == (T0 + 1, True, CULPRIT)
+
+
+def test_a_cause_that_is_taken_over_comes_with_its_certainty(recorder: Recorder) -> None:
+    told = Stall(T0 + 0.5, 0.3, "trace", True, "lock", None, "measured", {"call": "futex"})
+    recorder.record(target(), [loop(T0, method="trace"), told], T0 + 1)
+    recorder.record(target(), [Stall(T0 + 0.5, 0.4, "trace")], T0 + 1)
+    (stall,) = only(recorder, T0 + 1).stalls
+    assert (stall.cause, stall.certainty, stall.evidence) == ("lock", "measured", told.evidence)
+
+
+def test_a_stall_is_settled_once_and_with_its_culprit(recorder: Recorder) -> None:
+    recorder.record(target(), [loop(T0, method="trace"), Stall(T0 + 0.5, 0.3, "trace")], T0 + 1)
+    assert recorder.settled(T0 + 1) == []
+    recorder.record(target(), [live(T0 + 0.49, 0.3)], T0 + 1.5)
+    ((of, (stall,)),) = recorder.settled(T0 + 5)
+    assert (of.key, stall.method, stall.culprit) == ("shop", "trace", CULPRIT)
+    assert recorder.settled(T0 + 6) == []
+
+
+def test_a_stall_that_still_lasts_is_not_settled(recorder: Recorder) -> None:
+    recorder.record(target(), [loop(T0)], T0)
+    for tenth in range(1, 60):
+        recorder.record(target(), [live(T0, tenth / 10)], T0 + tenth / 10)
+        assert recorder.settled(T0 + tenth / 10) == []
+    recorder.record(target(), [Stall(T0, 6.0, "probe")], T0 + 6)
+    ((_, (stall,)),) = recorder.settled(T0 + 10)
+    assert stall.duration == 6.0

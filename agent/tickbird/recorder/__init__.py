@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..model import Item, LogRecord, Target
+from ..model import Item, LogRecord, Stall, Target
 from .track import TargetView, Track
 
 __all__ = ["Recorder", "TargetView"]
@@ -81,6 +81,12 @@ class Recorder:
                 del self._tracks[key]
             tracks = sorted(self._tracks.items())
             return [track.view(now - seconds, now) for _, track in tracks]
+
+    def settled(self, now: float) -> list[tuple[Target, list[Stall]]]:
+        """Stalls that have ended since the last call, with all that is known of them; each once."""
+        with self._lock:
+            found = [(track.target, track.settled(now)) for track in self._tracks.values()]
+            return [(target, stalls) for target, stalls in found if stalls]
 
     def bytes(self) -> int:
         """Estimate of the memory held, in bytes."""

@@ -12,6 +12,10 @@ from ..model import Stall
 HEARD = 0.5
 """Seconds without a word about an ongoing stall, told of every 0.1 s, after which it is over."""
 
+SETTLED = 3.0
+"""Seconds after its end from which on nothing more is heard of a stall: a probe tells of its length
+with the window in which it ended."""
+
 MAX_STALLS = 1_000
 
 _STALL_BYTES = sys.getsizeof(Stall(0.0, 0.0, "")) + 100
@@ -23,6 +27,7 @@ class Stalls:
 
     def __init__(self) -> None:
         self._kept: deque[tuple[Stall, float]] = deque(maxlen=MAX_STALLS)
+        self._told = 0.0
 
     @property
     def bytes(self) -> int:
@@ -42,6 +47,13 @@ class Stalls:
     def expire(self, before: float) -> None:
         while self._kept and self._kept[0][0].start + self._kept[0][0].duration < before:
             self._kept.popleft()
+
+    def settled(self, method: str | None, now: float) -> list[Stall]:
+        """Those of ``method`` that ended some time ago, so that all that will be heard of them has
+        been; each is given once."""
+        since, self._told = self._told, now - SETTLED
+        found = self.of(method, since, now, None)
+        return [s for s in found if not s.ongoing and since < s.start + s.duration <= self._told]
 
     def of(
         self, method: str | None, since: float, now: float, silence: Stall | None
@@ -83,8 +95,9 @@ def _joined(known: Stall, stall: Stall) -> Stall:
     length; the culprit may be heard of later."""
     if stall.ongoing and not known.ongoing:
         return lent(known, [stall])
-    cause = stall.cause if stall.ongoing else stall.cause or known.cause
-    return replace(stall, cause=cause, culprit=stall.culprit or known.culprit)
+    if stall.ongoing or stall.cause:
+        return replace(stall, culprit=stall.culprit or known.culprit)
+    return _explained(stall, known)
 
 
 def lent(stall: Stall, named: Sequence[Stall]) -> Stall:
@@ -92,4 +105,14 @@ def lent(stall: Stall, named: Sequence[Stall]) -> Stall:
     best = max(named, key=lambda other: _overlap(stall, other), default=None)
     if best is None or _overlap(stall, best) <= 0:
         return stall
-    return replace(stall, cause=stall.cause or best.cause, culprit=stall.culprit or best.culprit)
+    return _explained(stall, best)
+
+
+def _explained(stall: Stall, by: Stall) -> Stall:
+    """``stall`` with what ``by`` knows of it and it does not; a cause comes with its evidence."""
+    culprit = stall.culprit or by.culprit
+    if stall.cause:
+        return replace(stall, culprit=culprit)
+    return replace(
+        stall, culprit=culprit, cause=by.cause, certainty=by.certainty, evidence=by.evidence
+    )

@@ -155,6 +155,10 @@ class Track:
             self._watched_since,
         )
 
+    def settled(self, now: float) -> list[Stall]:
+        """Stalls that have ended and were not given before."""
+        return self._stalls.settled(self._method, now)
+
     def _stalls_of(self, since: float, now: float) -> tuple[Stall, ...]:
         found = self._stalls.of(self._method, since, now, self._silence(now))
         if self.series.ended_at is not None:

@@ -111,7 +111,8 @@ class LiveStall(msgspec.Struct):
 
     def item(self) -> Stall:
         culprit = msgspec.to_builtins(self.culprit) if self.culprit else None
-        return Stall(self.start, self.duration, self.method, True, self.cause, culprit)
+        certainty = "likely" if self.cause else None  # its books begin when the stall is noticed
+        return Stall(self.start, self.duration, self.method, True, self.cause, culprit, certainty)
 
 
 class _Series(msgspec.Struct):
