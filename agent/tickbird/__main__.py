@@ -30,6 +30,11 @@ def _command(arguments: list[str]) -> int:
         from .cli.exec_lean import exec_lean  # noqa: PLC0415 - see above
 
         return exec_lean(arguments[1:])
+    if arguments[:1] == ["pipe"] and not {"-h", "--help"} & set(arguments):
+        _open_closed_streams()
+        from .cli.pipe_lean import pipe_lean  # noqa: PLC0415 - see above
+
+        return pipe_lean(arguments[1:])
     from .cli.app import main as command_line  # noqa: PLC0415 - see above
 
     return command_line()

@@ -65,7 +65,6 @@ class Agent:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._reload_asked = False
-        self._parent = os.getppid()
         self._threads: list[threading.Thread] = []
 
     def stop(self) -> None:
@@ -80,6 +79,8 @@ class Agent:
             (signal.SIGHUP, self._ask_reload),
         ):
             signal.signal(number, partial(_in_a_thread, answer))
+        # What started us may have kept it back until now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def _ask_reload(self) -> None:
         self._reload_asked = True
@@ -138,9 +139,10 @@ class Agent:
         self._threads.append(thread)
 
     def _keep_up(self, name: str, body: Callable[[], None]) -> None:
-        """A defect in one thread is said, once, and costs a second; the others go on."""
+        """A defect in one thread is said, once, and costs a second; the others go on. Each begins
+        even if the end has come by then: what sends is needed for the last lines."""
         said = ""
-        while not self._stop.is_set():
+        while not (said and self._stop.is_set()):
             try:
                 body()
                 break
@@ -178,7 +180,7 @@ class Agent:
 
     def _orphaned(self) -> bool:
         """Whether the supervisor that started this agent has gone: then nobody else ends it."""
-        return self._inherited.supervised and os.getppid() != self._parent
+        return self._inherited.supervisor not in (None, os.getppid())
 
     def _read_logs(self, parts: Parts) -> None:
         while not self._stop.is_set():

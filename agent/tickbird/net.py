@@ -21,8 +21,8 @@ class Inherited:
     probe: socket.socket | None = None
     probe_token: str | None = None
     intake: socket.socket | None = None
-    supervised: bool = False
-    """A supervisor started this agent, so it ends when that one has gone."""
+    supervisor: int | None = None
+    """The pid of who started this agent, which ends when that one has gone."""
 
 
 def listen(host: str, port: int) -> socket.socket:

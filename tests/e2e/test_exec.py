@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.logs.collector import FakeCollector
+
 pytestmark = pytest.mark.e2e
 
 EXEC = (sys.executable, "-m", "tickbird", "exec")
@@ -142,6 +144,23 @@ def test_the_lines_of_a_service_that_ends_at_once_are_kept(place: Place) -> None
     assert len(out.splitlines()) == lines
     spooled = b"".join(p.read_bytes() for p in place.state.glob("spool/svc/stdout-*.log"))
     assert spooled == out
+
+
+def test_row_60_what_a_service_says_that_ends_at_once_is_delivered(place: Place) -> None:
+    collector = FakeCollector()
+    with (place.folder / "t.yaml").open("a") as config:
+        config.write(f"collector: {{endpoint: '{collector.url}'}}\n")
+    run = place.start(sys.executable, "-c", "print('last words')", stdout=subprocess.DEVNULL)
+    assert run.wait(60) == 0
+    collector.close()
+    assert collector.accepted == ["last words"]
+
+
+def test_an_agent_whose_supervisor_went_while_it_started_ends_too(place: Place) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    command = [sys.executable, "-m", "tickbird", "run", "-c", str(place.folder / "t.yaml")]
+    assert subprocess.run([*command, "--supervisor", str(gone.pid)], timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])

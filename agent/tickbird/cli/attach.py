@@ -125,7 +125,17 @@ def _agent(pids: Sequence[int], method: str) -> Iterator[Client]:
         said = Path(folder, "agent.log")
         with said.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tickbird", "run", "-c", str(config), "--supervised"],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "tickbird",
+                    "run",
+                    "-c",
+                    str(config),
+                    "--supervisor",
+                    str(os.getpid()),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

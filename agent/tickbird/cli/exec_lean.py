@@ -38,9 +38,9 @@ def parse(arguments: list[str]) -> Options:
         if word == "--offline" and not value:
             offline = True
         elif word in ("-c", "--config"):
-            config = Path(value or _next(words, word))
+            config = Path(value or value_of(words, word, USAGE))
         elif word == "--name":
-            name = _checked(value or _next(words, word))
+            name = checked(value or value_of(words, word, USAGE), USAGE)
         else:
             raise UsageError(f"exec has no option {word}", USAGE)
     if not words:
@@ -48,13 +48,15 @@ def parse(arguments: list[str]) -> Options:
     return Options(tuple(words), config, name, offline)
 
 
-def _next(words: list[str], option: str) -> str:
+def value_of(words: list[str], option: str, usage: str) -> str:
+    """Take the value of ``option`` from the words after it. Raises ``UsageError``."""
     if not words or words[0] == "--":
-        raise UsageError(f"{option} needs a value", USAGE)
+        raise UsageError(f"{option} needs a value", usage)
     return words.pop(0)
 
 
-def _checked(name: str) -> str:
+def checked(name: str, usage: str) -> str:
+    """``name`` when a service may have it. Raises ``UsageError``."""
     if not is_name(name):
-        raise UsageError("--name takes up to 63 letters, digits, dots, dashes, underscores", USAGE)
+        raise UsageError("--name takes up to 63 letters, digits, dots, dashes, underscores", usage)
     return name

@@ -50,7 +50,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("-c", "--config", type=Path)
     parser.add_argument("--probe-fd", type=int)
     parser.add_argument("--intake-fd", type=int)
-    parser.add_argument("--supervised", action="store_true")
+    parser.add_argument("--supervisor", type=int)
     return parser.parse_args(arguments)
 
 
@@ -66,7 +66,7 @@ def _inherited(options: argparse.Namespace) -> Inherited:
         probe=socket.socket(fileno=options.probe_fd) if options.probe_fd is not None else None,
         probe_token=os.environ.pop("TICKBIRD_PROBE_TOKEN", None),
         intake=socket.socket(fileno=options.intake_fd) if options.intake_fd is not None else None,
-        supervised=options.supervised,
+        supervisor=options.supervisor,
     )
 
 

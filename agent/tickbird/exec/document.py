@@ -10,11 +10,11 @@ from ..config.loader import read
 
 
 def document_for(
-    base: Path | None, name: str, folder: Path, pid: int, *, offline: bool = False
+    base: Path | None, name: str, folder: Path, pid: int | None, *, offline: bool = False
 ) -> dict[str, Any]:
     """As plain data, references to secrets unresolved. The target of ``base`` with that name
     gives its SLO, labels, addresses and further logs; ``folder`` is the instance's state folder.
-    """
+    Without a ``pid`` it is found as that target says, or is its logs only."""
     document: dict[str, Any] = raw(read(base), base.name) if base else {}
     targets = document.get("targets") or []
     own = next((one for one in targets if one.get("name") == name), None)
@@ -24,7 +24,7 @@ def document_for(
         {
             **own,
             "name": name,
-            "match": {"pid": pid},
+            **({} if pid is None else {"match": {"pid": pid}}),
             "logs": [*(own.get("logs") or []), f"{folder / 'spool' / name}/*.log"],
         }
     ]

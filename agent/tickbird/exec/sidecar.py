@@ -130,8 +130,9 @@ class Sidecar:
         return os.waitstatus_to_exitcode(status) if pid else None
 
     def _spawn(self) -> None:
-        """A session of its own, so that Ctrl-C is the service's alone, and an empty signal mask,
-        which the supervisor's threads do not have."""
+        """A session of its own, so that Ctrl-C is the service's alone. Of the supervisor's signal
+        mask only SIGTERM stays, which the agent lets in once it can answer: it is to send what a
+        service has said that ended before it was ready."""
         self._started, self._due = time.monotonic(), None
         if self.log.exists() and self.log.stat().st_size > _LARGEST_LOG:
             self.log.replace(self.log.with_suffix(".log.1"))
@@ -139,7 +140,7 @@ class Sidecar:
         for option, sock in zip(("--probe-fd", "--intake-fd"), self._sockets, strict=True):
             os.set_inheritable(sock.fileno(), True)
             arguments += [option, str(sock.fileno())]
-        arguments.append("--supervised")
+        arguments += ["--supervisor", str(os.getpid())]
         log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self.pid = os.posix_spawnp(
             arguments[0],
@@ -151,7 +152,7 @@ class Sidecar:
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
-            setsigmask=(),
+            setsigmask=(signal.SIGTERM,),
         )
 
 

@@ -24,6 +24,7 @@ with open(os.environ["SEEN"], "a") as file:
     seen = {"pid": os.getpid(), "ports": names, "mask": mask, "words": words}
     seen |= {"token": os.environ["TICKBIRD_PROBE_TOKEN"], "session": os.getsid(0)}
     file.write(json.dumps(seen) + "\\n")
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 """
 
 
@@ -79,10 +80,10 @@ def test_the_agent_gets_its_configuration_sockets_and_token(make, tmp_path, sock
     (one,) = seen(tmp_path, 1)
     written = tmp_path / "state" / "exec.yaml"
     assert one["words"][:2] == ["-c", str(written)]
-    assert one["words"][-1] == "--supervised"
+    assert one["words"][-2:] == ["--supervisor", str(os.getpid())]
     assert one["ports"] == [sock.getsockname()[1] for sock in sockets]
     assert one["token"] == "t0ken"
-    assert one["mask"] == []
+    assert one["mask"] == [signal.SIGTERM]  # until it can answer
     assert one["session"] == one["pid"] == sidecar.pid
     assert json.loads(written.read_text()) == {"instance": "shop"}
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
