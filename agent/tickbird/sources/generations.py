@@ -40,6 +40,8 @@ class Generations:
         self._remembered = {mark.source for mark in self.marks}
         self._since: dict[str, int] = {}
         """When a source was last modified whose generations are all forgotten or lost."""
+        self._doubted: dict[Tail, int] = {}
+        """When files were modified that were empty then and have been written to since."""
         self._copies: dict[FileId, int] = {}
         """When copies were modified of files that are read where they are."""
 
@@ -98,48 +100,77 @@ class Generations:
                 self._note_lost(mark, found)
                 continue
             path, opened = there
-            resumed.append(self._know(Tail(path, mark.source, opened, mark)))
-            self._by_source.setdefault(mark.source, []).append(resumed[-1])
+            tail = self._know(Tail(path, mark.source, opened, mark))
+            tail.gone = tail.file_id not in found
+            self._by_source.setdefault(mark.source, []).append(tail)
+            resumed.append(tail)
+            if tail.empty_since not in (None, tail.modified):
+                self.doubt(tail, tail.stat())
         return resumed
 
     def begin(self, found: Mapping[FileId, Found], at_end: bool) -> list[Tail]:
         """Open what is new. ``at_end``: lines that are there already are not wanted, unless the
         checkpoint knows their source."""
+        fresh: dict[str, list[Place]] = defaultdict(list)
         new = [one for identity, one in found.items() if identity not in self._known]
-        if not new:
-            return []
-        there = {one.path for one in found.values()}
-        by_source: dict[str, list[Place]] = defaultdict(list)
+        there = {one.path for one in found.values()} if new else set()
         for one in new:
-            by_source[self._source(one.path, there)].append(place(*one))
+            fresh[self._source(one.path, there)].append(place(*one))
+        for source, tails in self._by_source.items():
+            if tails[-1].gone or tails[-1] in self._doubted:
+                fresh.setdefault(source, [])
         begun = []
-        for source, fresh in by_source.items():
-            begun += self._begin(source, fresh, at_end and source not in self._remembered)
+        for source, found_there in fresh.items():
+            begun += self._begin(source, found_there, at_end and source not in self._remembered)
         return begun
 
+    def doubt(self, tail: Tail, status: os.stat_result) -> None:
+        """Have it looked for what came and went at the path of ``tail`` since it was empty."""
+        assert tail.empty_since is not None
+        self._doubted[tail] = tail.empty_since
+        tail.begun_at = status.st_mtime_ns
+        tail.empty_since = None if status.st_size else status.st_mtime_ns
+
     def _begin(self, source: str, fresh: list[Place], at_end: bool) -> list[Tail]:
-        """Open new files of one source in order, and with a new one at its path also those that
-        came and went there since the last look. They are looked for while the new one is held:
-        nothing can slip in between."""
-        fresh = [one for one in fresh if not self._is_copy(source, one)]
-        opened = self._open_all(source, fresh, at_end)
-        since = max(
-            [tail.modified for tail in self._by_source.get(source, ())],
-            default=self._since.get(source),
-        )
-        if since is not None and any(one.path == source for one, _ in opened):
+        """Open new files of one source in order, and also those that came and went at its path
+        since the last look. They are looked for while the one that is there now is held: nothing
+        can slip in between."""
+        known = self._by_source.setdefault(source, [])
+        since = max((tail.modified for tail in known), default=self._since.get(source))
+        last = known[-1] if known else None
+        doubted = self._doubted.pop(last, None) if last else None
+        opened = self._open_all(source, [p for p in fresh if p.path == source], at_end)
+        current = opened[0][1] if opened else last
+        fresh = [p for p in fresh if p.path != source and not self._copied(p, current)]
+        changed = opened or doubted is not None or (last is not None and last.gone)
+        opened += self._open_all(source, fresh, at_end)
+        if changed and since is not None and not self._spool:
+            since = since if doubted is None else doubted
             for _ in range(TRIES):
-                packed = self._descriptors.unpack is not None
-                missed = [p for p in places(source, packed=packed) if p.modified >= since]
-                missed = [one for one in missed if one.file_id not in self._known]
+                missed = self._open_all(source, self._missed(source, since, current), at_end=False)
                 if not missed:
                     break
-                opened += self._open_all(source, missed, at_end=False)
-        opened.sort(key=lambda pair: (pair[0].path == source, pair[0]))
-        tails = [tail for _, tail in opened]
-        if tails:
-            self._by_source.setdefault(source, []).extend(tails)
-        return tails
+                opened += missed
+        order = list(opened)
+        if last is not None and (doubted is not None or last.at_home()):
+            order.append((Place(last.begun_at, 1.0, last.path, last.file_id), last))
+            known.pop()
+        order.sort(key=lambda pair: (pair[1].at_home(), pair[0]))
+        known += [tail for _, tail in order]
+        if not known:
+            del self._by_source[source]
+        return [tail for _, tail in opened]
+
+    def _missed(self, source: str, since: int, current: Tail | None) -> list[Place]:
+        """What rotation has made of generations of ``source`` that nobody saw."""
+        return [
+            one
+            for one in places(source, packed=self._descriptors.unpack is not None)
+            if one.modified >= since
+            and one.path != source
+            and one.file_id not in self._known
+            and not self._copied(one, current)
+        ]
 
     def _open_all(self, source: str, wanted: list[Place], at_end: bool) -> list[tuple[Place, Tail]]:
         opened = []
@@ -169,26 +200,27 @@ class Generations:
                 return None
         return self._know(Tail(one.path, source, opened, at_end=at_end))
 
-    def _is_copy(self, source: str, one: Place) -> bool:
-        """Whether it is a copy of what is being read at the path of its source: the first half of
-        a copy-and-truncate rotation, or somebody's backup."""
+    def _copied(self, one: Place, tail: Tail | None) -> bool:
+        """Whether it is a copy of ``tail``, which is being read at its path: the first half of a
+        copy-and-truncate rotation, or somebody's backup."""
         if self._copies.get(one.file_id) == one.modified:
             return True
-        last = next(reversed(self._by_source.get(source, ())), None)
-        if one.path == source or last is None or last.path != source or last.gone or last.closed:
+        if tail is None or not tail.at_home():
+            return False
+        if one.modified < tail.begun_at:
             return False
         try:
-            self._descriptors.take(last)
+            self._descriptors.take(tail)
             opened = self._descriptors.open(one.path, one.file_id)
             try:
-                if not last.holds(opened.file):
-                    return False
+                copied = tail.holds(opened.file)
             finally:
                 os.close(opened.file)
         except OSError:
             return False
-        self._copies[one.file_id] = one.modified
-        return True
+        if copied:
+            self._copies[one.file_id] = one.modified
+        return copied
 
     def _source(self, path: str, there: set[str]) -> str:
         if self._spool:

@@ -155,6 +155,8 @@ class Tailer:
                 self._finish(tail)
                 return
             status = there.status if there else tail.stat()
+            if tail.empty_since not in (None, status.st_mtime_ns):
+                self._generations.doubt(tail, status)
             if tail.doubtful(status):
                 self._descriptors.take(tail)
                 if tail.rewritten(status):

@@ -65,6 +65,13 @@ class Tail:
         """Size and time of change (ns) at which the content was last found to be the same."""
         status = self.stat()
         self.modified = status.st_mtime_ns
+        self.begun_at = 0 if mark else self.modified
+        """A copy of it is no older (Unix ns)."""
+        self.empty_since = self.modified if status.st_size == 0 else None
+        """When it was modified as it was seen to be empty: until it is looked at again with
+        something in it, nobody can tell what came and went there meanwhile."""
+        if mark and mark.modified and not mark.head_length:
+            self.empty_since = mark.modified
         self._size: int | None = status.st_size
         """Bytes in the file at the last look; None: it has changed since."""
         self._grow_head()
@@ -118,6 +125,10 @@ class Tail:
     def settled(self) -> bool:
         """Whether nothing that was read is still queued."""
         return self.acked >= self.begun
+
+    def at_home(self) -> bool:
+        """Whether it is read where it is written."""
+        return self.path == self.source and not (self.gone or self.closed)
 
     def unfinished(self) -> bool:
         """Whether it ends in a line without an end."""
