@@ -206,13 +206,14 @@ class Entry(NamedTuple):
 
 
 def loki(stack: Stack, name: str) -> list[Entry]:
-    """Everything that Loki has of the service, up to its 5,000 a question, by time."""
+    """Every line of the service's that Loki has, up to its 5,000 a question, by time. Events of the
+    agent's own, which have no place in a file, are none."""
     found: list[Entry] = []
     now = time.time_ns()
     start = now - 3600 * 10**9
     while True:
         query = {
-            "query": f'{{service_name="{name}"}}',
+            "query": f'{{service_name="{name}"}} | tickbird_log_offset != ""',
             "start": str(start),
             "end": str(now + 60 * 10**9),
             "limit": "5000",

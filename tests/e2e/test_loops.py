@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from backends import Stack
 from conftest import NOT_ON_THIS_HOST
 from live import Agent, free_port
 from running import tickbird, until
 from tickbird.linux.tracepoints import IDS_VARIABLE
+from tickbird.stack import ask
 from tickbird.testing import tracepoint_ids
 
 pytestmark = pytest.mark.e2e
@@ -167,6 +169,35 @@ def test_an_agent_that_is_starved_of_its_budget_traces_less_and_says_so(services
     # what is missed meanwhile is said
     until(lambda: _loop(agent)["error_seconds"] > 0.5, "a window that missed something", 60)
     assert _loop(agent)["method"] == "trace"
+
+
+@pytest.mark.backends
+def test_each_stall_is_a_record_in_loki_with_its_cause(services, agents, stack: Stack) -> None:
+    name = f"blocker-{os.getpid()}"
+    service = services("blocker.py")
+    collector = {"endpoint": stack.collector}
+    agents(targets=[{"name": name, "match": {"pid": service.pid}}], collector=collector)
+
+    def records() -> list[tuple[dict[str, str], str]]:
+        query = {
+            "query": f'{{service_name="{name}"}} | event_name="tickbird.eventloop.stall"',
+            "start": str(time.time_ns() - 600 * 10**9),
+            "limit": "1000",
+        }
+        found = ask.document(f"{stack.loki}/loki/api/v1/query_range", query)["data"]["result"]
+        return [(one["stream"], line) for one in found for _, line in one["values"]]
+
+    def both_causes() -> bool:
+        causes = {stream["tickbird_eventloop_cause"] for stream, _ in records()}
+        return "blocking call" in causes and bool(causes & {"cpu", "starved"})
+
+    until(both_causes, "stalls by computing and by sleeping in Loki", 60)
+    for stream, line in records():
+        assert stream["tickbird_eventloop_method"] == "trace"
+        assert stream["severity_text"] == "WARN"
+        assert line.startswith("the event loop was blocked for ")
+        if stream["tickbird_eventloop_cause"] == "blocking call":
+            assert "nanosleep" in stream["tickbird_eventloop_call"]
 
 
 def _loop(agent: Agent) -> dict[str, Any]:
