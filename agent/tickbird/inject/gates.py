@@ -104,7 +104,7 @@ def _closely(bare: Facts) -> Facts:
         same_network=os.readlink(f"{folder}/ns/net") == os.readlink("/proc/self/ns/net"),  # noqa: PTH115
         own_handler=own_handler,
         unseen=unseen,
-        options=_options(bare.pid),
+        options=options(bare.pid),
         listening=sockdiag.listening() or {},
         own=own_sockets(bare.pid),
     )
@@ -136,7 +136,8 @@ def own_sockets(pid: int) -> frozenset[int]:
     return frozenset(found)
 
 
-def _options(pid: int) -> tuple[str, ...]:
+def options(pid: int) -> tuple[str, ...]:
+    """Of the command line before the script, and of NODE_OPTIONS."""
     words = tuple(
         proc.read_once(f"/proc/{pid}/cmdline", 65_536).decode(errors="replace").split("\0")
     )

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ..errors import TickbirdError
 from ..linux import sockdiag
+from ..linux.loopthread import Place, place
 from . import bundle, gates
 from .inspector import Inspector, InspectorError
 from .journal import STALE, Busy, Entry, Journal, turn
@@ -26,6 +27,8 @@ OLDEST = 18
 """First major version of Node that the probe runs in."""
 OPENS = 60.0
 """Seconds that the inspector may take to open: the loop may stand still in a system call."""
+TURNED = 5.0
+"""Seconds after which one does not open any more in a process whose loop is seen to turn."""
 ANSWERS = 30.0
 CLOSES = 5.0
 LATE = 2.0
@@ -33,6 +36,8 @@ LATE = 2.0
 STARTS = 2.0
 """Seconds that a young process is given to make itself ready."""
 TURN = 120.0
+PATIENCE = 10
+"""Reports, one a second, that the probe sends without an answer before it leaves."""
 _LOOK = 0.002
 _SLOWER = 0.05
 
@@ -137,7 +142,7 @@ def _attach(journal: Journal, order: Order, token: str) -> Outcome:
         journal.write(entry)
         try:
             signal.pidfd_send_signal(process, signal.SIGUSR1)
-            port = _await_open(entry, process)
+            port = _await_open(journal, entry, process)
             return _hand_over(journal, replace(entry, asked=True), port, order, token)
         except (ProcessLookupError, _Ended):
             journal.done(entry)
@@ -178,17 +183,24 @@ class _Ended(Exception):
     pass
 
 
-def _await_open(entry: Entry, process: int) -> int:
+def _await_open(journal: Journal, entry: Entry, process: int) -> int:
     """The port at which the inspector of exactly this process listens."""
     began = time.monotonic()
     while (waited := time.monotonic() - began) < OPENS:
         if (port := _opened(entry)) is not None:
             return port
+        if waited > TURNED and place(entry.pid, entry.pid) is Place.EPOLL:
+            journal.done(entry)
+            raise _Failed(
+                "its inspector did not open: it is open already on another port, or code of its "
+                "own takes SIGUSR1",
+                "end a debugger that is left over; else start it by tickbird exec",
+                again=True,
+            )
         if select.select([process], [], [], _LOOK if waited < 1 else _SLOWER)[0]:
             raise _Ended
     raise _Failed(
-        f"its inspector did not open within {OPENS:g} s: its loop stands still in a system call, "
-        "or code of its own takes SIGUSR1",
+        f"its inspector did not open within {OPENS:g} s: its loop stands still in a system call",
         "try again; should the inspector open later, the next start of Tickbird closes it",
         again=True,
     )
@@ -214,6 +226,7 @@ def _hand_over(journal: Journal, entry: Entry, port: int, order: Order, token: s
         "pid": order.pid,
         "threshold": order.threshold,
         "culprits": True,
+        "patience": PATIENCE,
     }
     try:
         with Inspector(port, ANSWERS) as inspector:
@@ -229,7 +242,8 @@ def _hand_over(journal: Journal, entry: Entry, port: int, order: Order, token: s
     if said == "attached":
         return Outcome(version=version)
     reason, remedy, again = _WHY.get(
-        str(said), (f"the probe could not begin: {said}", "report it as a defect", False)
+        str(said),
+        (f"the probe could not begin: {said}", "start the service by tickbird exec", False),
     )
     raise _Failed(reason, remedy, again)
 

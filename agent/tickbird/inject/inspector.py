@@ -11,6 +11,8 @@ import struct
 from types import TracebackType
 from typing import Any
 
+from .keeper import kept_open
+
 _MOST = 4 * 1024 * 1024
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 _FINAL = 0x80
@@ -53,24 +55,20 @@ class Inspector:
     def evaluate(self, expression: str) -> Any:
         """The value of JavaScript in the main thread, with ``require`` at hand. Raises
         ``InspectorError`` also for what it throws, and when the target closes the connection."""
-        self._connect()
-        self._send(
-            _TEXT,
-            json.dumps(
-                {
-                    "id": 1,
-                    "method": "Runtime.evaluate",
-                    "params": {
-                        "expression": expression,
-                        "includeCommandLineAPI": True,
-                        "returnByValue": True,
-                        "silent": True,
-                    },
-                }
-            ).encode(),
-        )
-        while _dict(message := self._receive()).get("id") != 1:
-            pass
+        parameters = {
+            "expression": expression,
+            "includeCommandLineAPI": True,
+            "returnByValue": True,
+            "silent": True,
+        }
+        question = {"id": 1, "method": "Runtime.evaluate", "params": parameters}
+        connection = self._connect()
+        with kept_open(connection):
+            self._send(_TEXT, json.dumps(question).encode())
+            while _dict(message := self._receive()).get("id") != 1:
+                pass
+        # At once: while it closes its inspector, the target waits for us to go.
+        connection.close()
         result = _dict(message.get("result"))
         if "exceptionDetails" in result or "error" in message:
             thrown = _dict(_dict(result.get("exceptionDetails")).get("exception"))
@@ -106,7 +104,7 @@ class Inspector:
             raise InspectorError("it closed the connection")
         return data
 
-    def _connect(self) -> None:
+    def _connect(self) -> socket.socket:
         listed = self._get("/json/list")
         found = _dict(listed[0]) if isinstance(listed, list) and listed else {}
         path = "/" + str(found.get("id", ""))
@@ -123,6 +121,7 @@ class Inspector:
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         if b" 101 " not in head.partition(b"\r\n")[0]:
             raise InspectorError("it refuses the connection")
+        return self._socket
 
     def _write(self, data: bytes) -> None:
         assert self._socket is not None

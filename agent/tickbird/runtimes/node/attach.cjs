@@ -4,15 +4,16 @@
 const { start } = require('./report.cjs');
 
 const LOADED = Symbol.for('tickbird.probe.v1');
-/** Reports without an answer, one a second, after which nobody listens. Counted and not timed: a
- * loop that stood still for long has not been left alone. */
-const MOST_UNANSWERED = 10;
 /** Fewer than these, and the agent that asked for the probe is there. */
 const FEW = 3;
 
-/** `settings` are those of `start`; says `attached`, or why not: `launched` with a probe of its own
- * or `watched` by another agent. */
-function attach(settings) {
+/**
+ * Says `attached`, or why not: `launched` with a probe of its own, or `watched` by another agent.
+ * `settings` are those of `start`, and `patience`: how many reports without an answer mean that
+ * nobody listens. They are counted, one a second, and not timed: a loop that stood still for long
+ * has not been left alone.
+ */
+function attach({ patience, ...settings }) {
   const found = globalThis[LOADED];
   if (found === true) return 'launched';
   if (found && found.unanswered() < FEW) return 'watched';
@@ -27,7 +28,7 @@ function attach(settings) {
     },
   });
   const timer = setInterval(() => {
-    if (++unanswered > MOST_UNANSWERED) end();
+    if (++unanswered > patience) end();
   }, 1000).unref();
   function end() {
     clearInterval(timer);

@@ -21,8 +21,22 @@ const MAX_RESOURCE_TYPES = 50;
  * `method` says how the probe came in; `pid` is as the agent sees it. `hear` is called with what
  * the agent answers, and with null when nobody listens any more.
  */
-function start({ port, token, method, pid, threshold, culprits, hear }) {
+function start(settings) {
   const undo = [];
+  const stop = () => {
+    while (undo.length > 0) safe(undo.pop())();
+  };
+  try {
+    begin(settings, undo);
+  } catch (error) {
+    stop();
+    throw error;
+  }
+  return stop;
+}
+
+/** Does it; `undo` takes, in order, what takes it back. */
+function begin({ port, token, method, pid, threshold, culprits, hear }, undo) {
   const said = { v: 1, token, method, pid };
   const http = new HttpTotals();
   undo.push(http.subscribe());
@@ -69,9 +83,6 @@ function start({ port, token, method, pid, threshold, culprits, hear }) {
     );
   }));
   undo.push(() => clearImmediate(first));
-  return () => {
-    while (undo.length > 0) safe(undo.pop())();
-  };
 }
 
 /** What names the function that holds the loop. */
