@@ -117,7 +117,7 @@ def in_order(found: list[Entry]) -> bool:
     return True
 
 
-def test_a_collector_that_was_down_costs_no_line(stack: Stack, writer: Writer) -> None:
+def test_row_40_a_collector_that_was_down_costs_no_line(stack: Stack, writer: Writer) -> None:
     writer.wait()
     stack.kill("collector")
     began = time.monotonic()

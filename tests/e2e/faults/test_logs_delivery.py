@@ -138,7 +138,7 @@ def first_arrivals(found: list[int]) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def test_kills_rotations_and_an_outage_lose_nothing_and_the_ledger_is_exact(
+def test_row_54_kills_rotations_and_an_outage_lose_nothing_and_the_ledger_is_exact(
     tmp_path: Path, collector: FakeCollector, agents: Callable[[], Agent]
 ) -> None:
     chance, writer = random.Random(7), Writer(tmp_path, rotate_every=2_000)
@@ -166,7 +166,7 @@ def test_kills_rotations_and_an_outage_lose_nothing_and_the_ledger_is_exact(
     assert twice <= totals["redelivered"] < total  # type: ignore[operator]
 
 
-def test_a_second_agent_on_one_state_folder_is_refused_until_the_first_is_dead(
+def test_row_39_a_second_agent_on_one_state_folder_is_refused_until_the_first_is_dead(
     tmp_path: Path, agents: Callable[[], Agent]
 ) -> None:
     first = agents().ready()
@@ -178,7 +178,7 @@ def test_a_second_agent_on_one_state_folder_is_refused_until_the_first_is_dead(
     agents().ready().stop()
 
 
-def test_sigterm_ends_in_time_with_a_collector_that_never_answers_and_nothing_is_lost(
+def test_row_53_sigterm_ends_in_time_with_a_collector_that_never_answers_and_nothing_is_lost(
     tmp_path: Path, collector: FakeCollector, agents: Callable[[], Agent]
 ) -> None:
     collector.behave = lambda lines: Answer(action="hang")
@@ -199,7 +199,7 @@ def test_sigterm_ends_in_time_with_a_collector_that_never_answers_and_nothing_is
     assert totals["read"] == totals["delivered"] == 3000
 
 
-def test_an_answer_lost_on_the_way_repeats_at_most_one_batch(
+def test_row_52_an_answer_lost_on_the_way_repeats_at_most_one_batch(
     tmp_path: Path, collector: FakeCollector, agents: Callable[[], Agent]
 ) -> None:
     collector.behave = lambda lines: Answer(action="reset") if len(collector.requests) == 3 else OK
