@@ -17,6 +17,7 @@ from .logrecords import Column, Records
 from .sinks.otlp.logs import LogEncoder, encoded_attributes
 from .sources.logtail import Line, Tail
 from .stages import FieldsParser, LogStages, Shaped, line_stage
+from .stages.join import Pairs
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -32,20 +33,21 @@ class Batcher:
     """For one thread at a time. ``closed`` gets every batch that takes no more lines, those of one
     file generation in order."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - wires the parts
         self,
         config: Config,
         clock: Clock,
         ledger: Ledger,
         recorder: Recorder | None,
         closed: Callable[[Batch], None],
+        pairs: Pairs | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._ledger = ledger
         self._recorder = recorder
         self._closed = closed
-        self._stages = LogStages(config)
+        self._stages = LogStages(config, pairs)
         self._encoder = LogEncoder()
 
     def take(self, watched: Watched, tail: Tail, lines: Sequence[Line]) -> None:
@@ -90,7 +92,8 @@ class Batcher:
         observed = int(self._clock.time() * 1e9)
         everywhere = encoded_attributes(_known(tail, watched.tailer.spool))
         encoded = [b""] * len(lines)
-        for records in self._stages.records(lines, self._parser(watched, tail), observed):
+        parser = self._parser(watched, tail)
+        for records in self._stages.records(lines, parser, observed, watched.name):
             if records.drop:
                 batch.drop(records.drop, len(records))
                 continue

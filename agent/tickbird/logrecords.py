@@ -47,6 +47,8 @@ class Records:
     severity: Sequence[Severity] | None = None
     trace_id: Sequence[str] | None = None
     span_id: Sequence[str] | None = None
+    trace_flags: Sequence[int] | None = None
+    """W3C trace flags, 0..255."""
     correlation_id: Sequence[str] | None = None
     dropped_attributes: Sequence[int] | None = None
     drop: str | None = None

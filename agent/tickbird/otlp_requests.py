@@ -9,6 +9,7 @@ from typing import Any
 from .histogram import index_of, merge
 from .meters import HTTP_DURATION
 from .model import HttpSeries, HttpSnapshot, Target
+from .stages.correlate import correlation_id, names_request
 
 _RESOURCES = {"traces": "resource_spans", "metrics": "resource_metrics", "logs": "resource_logs"}
 _IDENTITY = frozenset(
@@ -77,6 +78,23 @@ def adopt(resource: Any, target: Target) -> None:
             attribute.value.int_value = value
         else:
             attribute.value.string_value = value
+
+
+def request_ids(signal: str, resource: Any) -> Iterator[tuple[str, str]]:
+    """Request and trace id (hex) of every span or log record that bears both."""
+    scopes = resource.scope_spans if signal == "traces" else resource.scope_logs
+    for scope in scopes:
+        for item in scope.spans if signal == "traces" else scope.log_records:
+            for attribute in item.attributes if len(item.trace_id) == 16 else ():
+                if names_request(attribute.key) and (found := _request_id(attribute.value)):
+                    yield found, item.trace_id.hex()
+
+
+def _request_id(value: Any) -> str | None:
+    """Of a text, or of a list of one, as the conventions have it for headers."""
+    if value.WhichOneof("value") == "array_value" and len(value.array_value.values) == 1:
+        value = value.array_value.values[0]
+    return correlation_id(value.string_value)
 
 
 def drop_metrics(resource: Any, unwanted: Callable[[str], bool]) -> None:

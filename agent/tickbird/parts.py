@@ -24,6 +24,7 @@ from .sinks.otlp.client import Signal
 from .sinks.otlp.delivery import Lane, Payload
 from .sinks.otlp.export import MetricsExport
 from .sources.otlp import Intake
+from .stages.join import Pairs
 from .stallog import StallLog
 from .state import State
 from .targets import Finder
@@ -70,12 +71,14 @@ class Parts:
         if (collector := config.collector) is not None:
             self.lanes = {s: Lane(collector, s, clock, LANE_BYTES) for s in SIGNALS}
             self.log_lane = Lane(collector, "logs", clock, LANE_BYTES)
+        self.pairs = Pairs()
         self.passthrough = Passthrough(
             self.lanes,
             self.store,
             self.watches.targets,
             self._record_http,
             self.watches.tell,
+            self.pairs,
         )
         lane = self.lanes.get("metrics")
         self._export = MetricsExport(self.store, lane) if lane else None
@@ -101,7 +104,13 @@ class Parts:
         self._open.append(intake.close)
         self.intake = Intake(intake, self.passthrough.receive)
         self.logs = LogPipeline(
-            self.config, self.clock, self.state, self.ledger, self.log_lane, self.recorder
+            self.config,
+            self.clock,
+            self.state,
+            self.ledger,
+            self.log_lane,
+            self.recorder,
+            self.pairs,
         )
         self._open.append(self.logs.close)
         self.view = View(self)

@@ -4,7 +4,9 @@ arrives twice, and its series end when the target ends."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from .meters import HTTP_DURATION
@@ -17,6 +19,7 @@ from .otlp_requests import (
     loop_delays,
     owner_of,
     points,
+    request_ids,
     resources,
 )
 from .sinks.otlp.client import Signal
@@ -24,6 +27,7 @@ from .sinks.otlp.delivery import Lane, Payload
 from .sinks.otlp.metrics import NO_RECORDED_VALUE
 from .sources import SourceType
 from .sources.looplag import LagScale
+from .stages.join import Pairs
 from .store import Store
 
 MAX_SERIES = 10_000
@@ -45,19 +49,21 @@ EXPORT_INTERVAL = 60.0
 class Passthrough:
     """Takes decoded requests from the intake and puts them on the lanes; thread-safe."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - wires the parts
         self,
         lanes: Mapping[Signal, Lane],
         store: Store,
         targets: Callable[[], Sequence[Target]],
         record: Record,
         tell: Tell,
+        pairs: Pairs | None = None,
     ) -> None:
         self._lanes = lanes
         self._store = store
         self._targets = targets
         self._record = record
         self._tell = tell
+        self._pairs = pairs
         self._lock = threading.Lock()
         self._scales: dict[tuple[str, str], LagScale] = {}
         self._closed = False
@@ -80,6 +86,9 @@ class Passthrough:
             adopt(resource, target)
             if signal == "metrics":
                 self._take_metrics(resource, target)
+            elif self._pairs is not None:
+                found = request_ids(signal, resource)
+                self._pairs.learn(found, repeat((target.name, None)), time.time())
         items = count_items(signal, request)
         lane = self._lanes.get(signal)
         if lane is None or items == 0:

@@ -28,6 +28,7 @@ from .sinks.otlp.logs import resource_bytes
 from .sources.changes import Changes
 from .sources.descriptors import Descriptors
 from .sources.logfile import Tailer
+from .stages.join import Pairs
 from .state import State
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class LogPipeline:
         ledger: Ledger,
         lane: Lane | None,
         recorder: Recorder | None,
+        pairs: Pairs | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -62,7 +64,7 @@ class LogPipeline:
         self._changes = Changes()
         self._descriptors = Descriptors()
         self._deliveries = Deliveries(lane, self._journal, self.wake)
-        self._batcher = Batcher(config, clock, ledger, recorder, self._deliveries.add)
+        self._batcher = Batcher(config, clock, ledger, recorder, self._deliveries.add, pairs)
         self._lock = threading.Lock()
         self._watched: dict[str, Watched] = {}
         self._parked: Marks = self._journal.restore()

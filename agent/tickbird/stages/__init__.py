@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..logrecords import Column, Records
 from ..model import LogRecord
+from .correlate import identify
 from .describe import describe
 from .fields import Reader
 from .formats import fields_parser
-from .ids import identify
+from .join import Pairs, joined
 from .limit import limit
 from .parse import parse
 from .redact import Redactor, without_cut_word
@@ -88,13 +89,16 @@ def line_stage(config: LogsConfig, path: str) -> LineStage | None:
 class LogStages:
     """All stages after those of lines. One thread at a time."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, pairs: Pairs | None = None) -> None:
+        """``pairs``: of request and trace ids, shared with whoever else learns some."""
+        self._pairs = pairs or Pairs()
         self._redactor = Redactor(config.redact)
         self._secrets: dict[str, bool] = {}
         self._form = config.logs.format
         self._reader = Reader(self._form)
         self._stages: list[RecordStage] = [parse, self._hide]
-        if config.logs.correlate:
+        self._correlate = config.logs.correlate
+        if self._correlate:
             self._stages.append(identify)
 
     def fields_parser(self) -> FieldsParser | None:
@@ -102,7 +106,11 @@ class LogStages:
         return fields_parser(self._form)
 
     def records(
-        self, lines: Sequence[Line | Shaped], parser: FieldsParser | None, observed_ns: int
+        self,
+        lines: Sequence[Line | Shaped],
+        parser: FieldsParser | None,
+        observed_ns: int,
+        service: str = "",
     ) -> Iterator[Records]:
         """The records of ``lines``, in no order: ``Records.lines`` tells which is whose."""
         data = [without_cut_word(line.data) if line.truncated else line.data for line in lines]
@@ -111,6 +119,8 @@ class LogStages:
         found: Iterable[Records] = self._reader.records(lines, texts, parser)
         for stage in self._stages:
             found = through(stage, found)
+        if self._correlate:
+            found = joined(found, self._pairs, service, observed_ns / 1e9)
         for records in found:
             if records.drop:
                 yield records

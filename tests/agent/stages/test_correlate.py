@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.logs.v1.logs_pb2 import ScopeLogs
 
 from tickbird.logrecords import Column, Records
 from tickbird.model import LogRecord
-from tickbird.stages.correlate import traceparent
-from tickbird.stages.ids import identify
+from tickbird.sinks.otlp.logs import LogEncoder
+from tickbird.stages.correlate import identify, traceparent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -34,6 +35,10 @@ def absent(**attributes: object) -> dict[str, object]:
         {"logging.googleapis.com/trace": f"projects/p/traces/{TRACE}", "spanId": SPAN},
         {"traceparent": f"00-{TRACE}-{SPAN}-01"},
         {"req.headers.traceparent": f"00-{TRACE}-{SPAN}-01"},
+        {"http.request.header.traceparent": [f"00-{TRACE}-{SPAN}-01"]},
+        {"TRACE-ID": TRACE, "SPAN_ID": SPAN},
+        {"context.traceId": TRACE, "context.spanId": SPAN},
+        {"span_context.trace_id": TRACE, "span_context.span_id": SPAN},
     ],
 )
 def test_trace_and_span_are_known_in_every_spelling(attributes: dict[str, object]) -> None:
@@ -73,7 +78,7 @@ def test_what_is_no_trace_id_stays_as_it_was(bad: object) -> None:
     ],
 )
 def test_traceparent_is_held_to_its_specification(header: object, valid: bool) -> None:
-    assert traceparent(header) == ((TRACE, SPAN) if valid else None)
+    assert traceparent(header) == ((TRACE, SPAN, 1) if valid else None)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +94,9 @@ def test_traceparent_is_held_to_its_specification(header: object, valid: bool) -
         "req.id",
         "X-Request-ID",
         "req.headers.x-request-id",
+        "http.request.header.x-request-id",
+        "ctx.requestId",
+        "correlation.id",
     ],
 )
 def test_a_correlation_id_is_known_in_every_spelling(key: str) -> None:
@@ -117,3 +125,25 @@ def test_what_it_takes_is_always_valid(attributes: dict[str, object]) -> None:
         if value is not None:
             assert len(bytes.fromhex(value)) == size
             assert any(bytes.fromhex(value))
+
+
+def test_trace_flags_come_with_their_trace() -> None:
+    columns = {name: Column([value]) for name, value in
+               {"trace_id": TRACE, "span_id": SPAN, "trace_flags": "01"}.items()}  # fmt: skip
+    (records,) = identify(Records([0], columns))
+    assert records.trace_flags == [1]
+    records.body = ["x"]
+    message = ScopeLogs.FromString(LogEncoder().encode(records, 1)[0])
+    assert message.log_records[0].flags == 1
+    (parent,) = identify(Records([0], {"traceparent": Column([f"00-{TRACE}-{SPAN}-00"])}))
+    assert parent.trace_flags == (0,)
+    (alone,) = identify(Records([0], {"trace_flags": Column(["01"])}))
+    assert alone.trace_flags is None
+    assert list(alone.columns) == ["trace_flags"]
+
+
+def test_the_line_s_own_id_goes_before_one_that_is_nested() -> None:
+    other = TRACE[::-1]
+    record = correlated(**{"ctx.trace_id": other, "trace_id": TRACE, "user.request_id": "x"})
+    assert record.trace_id == TRACE
+    assert record.attributes == {"ctx.trace_id": other, "user.request_id": "x"}

@@ -12,8 +12,7 @@ from tickbird import config
 from tickbird.config import RedactConfig
 from tickbird.config.units import Secret
 from tickbird.errors import ConfigError
-from tickbird.model import LogRecord
-from tickbird.stages.redact import REDACTED, Redactor, redactor, without_cut_word
+from tickbird.stages.redact import REDACTED, Redactor, without_cut_word
 
 ENGINE = Redactor(RedactConfig(keys=("card_number", "user.ssn")))
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
@@ -347,21 +346,6 @@ def test_a_salt_is_asked_for_and_never_written_down(monkeypatch, text: str, prob
         config.parse(text)
     assert problem in str(refused.value.problems)
     assert "plainly" not in str(refused.value.problems)
-
-
-def test_a_record_is_redacted_in_body_and_attributes() -> None:
-    redact = redactor(RedactConfig())
-    record = redact(
-        LogRecord(f"x {AWS}", attributes={"token": 5, "note": f"y {AWS}", "n": 5, "bad": "\ud800"})
-    )
-    assert isinstance(record, LogRecord)
-    assert record.body == f"x {REDACTED}"
-    assert record.attributes == {
-        "token": REDACTED,
-        "note": f"y {REDACTED}",
-        "n": 5,
-        "bad": "\ud800",
-    }
 
 
 JSON = st.recursive(

@@ -23,6 +23,7 @@ REMEMBERED_SIZES = 1024
 CACHED = 20_000
 """Values and keys remembered in all, some 4 MB; then all is forgotten and learned anew."""
 
+_U32 = struct.Struct("<I").pack
 _U64 = struct.Struct("<Q").pack
 _DOUBLE = struct.Struct("<d").pack
 
@@ -56,6 +57,8 @@ class LogEncoder:
             parts += (repeat(b"\x4a\x10"), map(bytes.fromhex, records.trace_id))
         if records.span_id is not None:
             parts += (repeat(b"\x52\x08"), map(bytes.fromhex, records.span_id))
+        if records.trace_flags is not None:
+            parts += (repeat(b"\x45"), map(_U32, records.trace_flags))
         parts.append([b""] * len(records))  # one that ends, beside those that repeat
         whole = list(map(b"".join, zip(*parts, strict=False)))
         return list(map(add, map(_FRAMES.__getitem__, map(len, whole)), whole))

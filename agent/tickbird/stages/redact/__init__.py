@@ -29,18 +29,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import re2
 
-from ...model import LogRecord
 from . import names
 from .line import Line, is_json
 from .rules import DEFAULTS, EMAIL, Rule
 
 if TYPE_CHECKING:
     from ...config import RedactConfig
-    from .. import Stage
 
 REDACTED = "[redacted]"
-WITHHELD = "redaction_failed"
-"""The reason, in the ledger, of a line that could not be looked at and so goes nowhere."""
 
 _MARKER = re.compile(rb"\[redacted(?::[0-9a-f]{12})?\]")
 _HIDING = re.compile(rb"\\(?:/|u00[2-7])")
@@ -91,7 +87,7 @@ class Redactor:
 
     def clean_lines(self, lines: Sequence[bytes]) -> Sequence[bytes | None]:
         """The same for lines of which one may hold newlines. When something goes wrong, each line
-        is tried by itself, and None stands for one that cannot be looked at: it is ``WITHHELD``."""
+        is tried by itself, and None stands for one that cannot be looked at."""
         chunk = b"\n".join(lines)
         try:
             cleaned = self.clean(chunk)
@@ -133,12 +129,6 @@ class Redactor:
             value = msgspec.json.encode(value).decode()
         raw = value.encode(errors="surrogatepass")
         return value if _MARKER.fullmatch(raw) else self._marker(raw).decode()
-
-    def text(self, value: str) -> str:
-        """``clean`` for one text."""
-        raw = value.encode(errors="surrogatepass")
-        cleaned = self.clean(raw)
-        return value if cleaned is raw else cleaned.decode(errors="surrogatepass")
 
     def _replacements(self, line: Line, start: int, end: int, rule: Rule | None) -> Iterator[Hit]:
         chunk = line.chunk
@@ -187,26 +177,6 @@ PATTERN = "pattern"
 patterns found."""
 
 
-def redactor(config: RedactConfig) -> Stage:
-    """The stage that applies a ``Redactor`` to a record already parsed."""
-    engine = Redactor(config)
-
-    def redact(record: LogRecord) -> LogRecord:
-        record.body = _guarded(engine.text, record.body) or ""
-        for key, value in list(record.attributes.items()):
-            if engine.secret(key):
-                record.attributes[key] = engine.hide(value)
-            elif isinstance(value, str):
-                clean = _guarded(engine.text, value)
-                if clean is None:
-                    del record.attributes[key]
-                else:
-                    record.attributes[key] = clean
-        return record
-
-    return redact
-
-
 def without_cut_word(line: bytes) -> bytes:
     """A line that was cut at its size limit, less the word that the cut went through: of a secret,
     what is left of it might be too short to be known."""
@@ -235,10 +205,3 @@ def _as_character(found: re.Match[bytes]) -> bytes:
         return b"/" if other == b"/" else found[0]
     character = bytes((int(code, 16),))
     return b"\\" + character if character in b'"\\' else character
-
-
-def _guarded(clean: Callable[[str], str], value: str) -> str | None:
-    try:
-        return clean(value)
-    except Exception:  # whatever it is: the field must not pass
-        return None
