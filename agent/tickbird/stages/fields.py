@@ -30,7 +30,8 @@ OWN = ("tickbird.", "log.file.path", "log.iostream")
 _TEXT = ("text",)
 """Fields of the reader's own are tuples, which no line can forge: this one is a line that is text;
 one of two is the reason for a drop; any other of one is the name of an attribute."""
-_PLAIN = (False, False)
+LINE_FIELDS = 5
+"""Of a ``Line``; a ``Shaped`` has one more."""
 
 _decode = msgspec.json.Decoder().decode
 _TROUBLE = (msgspec.DecodeError, ValueError, RecursionError)
@@ -54,10 +55,11 @@ class Reader:
             found = [i for i, text in enumerate(texts) if text is not None and text[:1] == b"{"]
             for index, row in zip(found, decoded([rows[i] for i in found]), strict=True):
                 rows[index] = row
+        for index, row in enumerate(rows):
+            if type(row) is not dict:
+                rows[index] = self._row(row, parser)
         for index, line in enumerate(lines):
-            if type(rows[index]) is not dict:
-                rows[index] = self._row(rows[index], parser)
-            if line[3:] != _PLAIN:
+            if line.truncated or line.partial or len(line) > LINE_FIELDS:
                 rows[index] = {**rows[index], **_said(line)}
         for records in shaped(range(len(rows)), rows):
             yield _known(records)
@@ -108,7 +110,7 @@ def _said(line: Line | Shaped) -> Mapping[tuple[str], Any]:
         known[TRUNCATED] = True
     if line.partial:
         known[PARTIAL] = True
-    if len(line) > 5:
+    if len(line) > LINE_FIELDS:
         known |= line.extra
         if "time" in known:
             known[ENVELOPE_TIME] = known.pop("time")

@@ -46,7 +46,7 @@ def _flat(lines: Sequence[int], flat: dict[str, Column], left: _Columns) -> Iter
         elif column.depth >= MAX_DEPTH:
             flat[name] = _as_text(column)
         else:
-            shapes = [tuple(one) if type(one) is dict else None for one in column.values]
+            shapes = _shapes(column)
             distinct = set(shapes)
             if len(distinct) > 1:
                 left.append((name, column))
@@ -56,7 +56,7 @@ def _flat(lines: Sequence[int], flat: dict[str, Column], left: _Columns) -> Iter
             if not keys:
                 flat[name] = _as_text(column)
                 continue
-            values = list(zip(*[one.values() for one in column.values], strict=True))
+            values = zip(*map(dict.values, column.values), strict=True)
             inner = zip(keys, values, strict=True)
             deeper = [(f"{name}.{key}", Column(one, column.depth + 1)) for key, one in inner]
             left += reversed(deeper)
@@ -77,6 +77,13 @@ def _apart(
             {name: column.of(wanted) for name, column in flat.items()},
             [(name, column.of(wanted)) for name, column in left],
         )
+
+
+def _shapes(column: Column) -> list[tuple[str, ...] | None]:
+    """The keys of each object; None for what is none."""
+    if column.kind is dict:
+        return list(map(tuple, column.values))
+    return [tuple(one) if type(one) is dict else None for one in column.values]
 
 
 def _as_text(column: Column) -> Column:
