@@ -110,10 +110,9 @@ def _said(line: Line | Shaped) -> Mapping[tuple[str], Any]:
         known[TRUNCATED] = True
     if line.partial:
         known[PARTIAL] = True
-    if len(line) > LINE_FIELDS:
-        known |= line.extra
-        if "time" in known:
-            known[ENVELOPE_TIME] = known.pop("time")
+    known |= getattr(line, "extra", {})
+    if "time" in known:
+        known[ENVELOPE_TIME] = known.pop("time")
     return {(name,): value for name, value in known.items()}
 
 
