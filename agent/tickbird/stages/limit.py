@@ -21,12 +21,12 @@ MAX_AHEAD_NS = 9 * 60 * 10**9
 
 TRUNCATED = "tickbird.log.truncated"
 STATED_TIME = "tickbird.log.time"
-"""The time that a line states of itself, where it lies too far ahead to be believed."""
+"""The time that a line states of itself, where that is too old or too far ahead to be taken."""
 
 
 def limit(records: Records, observed_ns: int, longest: int) -> Iterator[Records]:
-    """Cut what is too large and say so; drop lines whose stated time is over a week ago.
-    ``longest``: bytes of the longest line."""
+    """Cut what is too large, give up times that would be refused, and say so. ``longest``: bytes of
+    the longest line."""
     for part in _limit_time(records, observed_ns):
         _limit_body(part, longest)
         _limit_attributes(part, longest)
@@ -34,22 +34,15 @@ def limit(records: Records, observed_ns: int, longest: int) -> Iterator[Records]
 
 
 def _limit_time(records: Records, observed_ns: int) -> Iterator[Records]:
+    """What lies outside gets the time at which it was read, and keeps its own as an attribute."""
     times = records.time_ns
-    if times is None:
-        yield records
-        return
     oldest, latest = observed_ns - MAX_AGE_NS, observed_ns + MAX_AHEAD_NS
-    if min(times) < oldest:
-        old, records = records.split([time < oldest for time in times])
-        old.drop = "too_old"
-        yield old
-    times = records.time_ns
-    if times and max(times) > latest:
-        ahead, records = records.split([time > latest for time in times])
-        stated = [_written(time) for time in ahead.time_ns or ()]
-        ahead.columns[STATED_TIME] = Column(stated)
-        ahead.time_ns = None
-        yield ahead
+    if times and (min(times) < oldest or max(times) > latest):
+        outside, records = records.split([not oldest <= time <= latest for time in times])
+        stated = [_written(time) for time in outside.time_ns or ()]
+        outside.columns[STATED_TIME] = Column(stated)
+        outside.time_ns = None
+        yield outside
     if len(records):
         yield records
 

@@ -27,10 +27,12 @@ def with_attributes(attributes: dict[str, object]) -> LogRecord:
     return record_of(json.dumps({"msg": "x", **attributes}))
 
 
-def test_a_line_of_over_a_week_ago_is_dropped_by_name() -> None:
+def test_row_77_a_line_of_over_a_week_ago_goes_with_the_time_of_its_reading() -> None:
     old, young = with_time(NOW - 168 * HOUR, NOW - 166 * HOUR)
-    assert old == "too_old"
+    assert isinstance(old, LogRecord)
     assert isinstance(young, LogRecord)
+    assert (old.time_ns, young.time_ns) == (0, NOW - 166 * HOUR)
+    assert old.attributes == {STATED_TIME: "2025-12-26T03:04:05+00:00"}
 
 
 def test_a_time_that_lies_ahead_is_not_believed_but_kept() -> None:
