@@ -79,10 +79,13 @@ class Batcher:
             return
         self._ledger.count_read(watched.name, tail.source, len(lines))
         for first in range(0, len(lines), MAX_RECORDS):
-            batch = watched.open.get(tail.generation)
+            batch = watched.open.get(tail.source)
+            if batch is not None and batch.tail is not tail:
+                self._close(batch)  # what is older goes first
+                batch = None
             if batch is None:
                 batch = Batch(watched, tail, self._clock.monotonic())
-                watched.open[tail.generation] = batch
+                watched.open[tail.source] = batch
             self._encode(batch, lines[first : first + MAX_RECORDS])
             if batch.full():
                 self._close(batch)
@@ -120,7 +123,7 @@ class Batcher:
                 self._recorder.record_log(target_key, records.record(index))
 
     def _close(self, batch: Batch) -> None:
-        del batch.watched.open[batch.tail.generation]
+        del batch.watched.open[batch.tail.source]
         self._closed(batch)
 
 

@@ -75,7 +75,7 @@ class Watched:
     tailer: Tailer
     resource: bytes
     open: dict[str, Batch] = field(default_factory=dict)
-    """The batch being filled, by generation."""
+    """The batch being filled, by source."""
     pending: dict[str, deque[Batch]] = field(default_factory=dict)
     """Batches closed and not yet settled in order, by generation; ``Deliveries`` sees to them."""
     line_stages: dict[str, LineStage | None] = field(default_factory=dict)

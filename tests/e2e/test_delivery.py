@@ -160,10 +160,10 @@ def test_row_54_kills_rotations_and_an_outage_cost_no_line_at_a_receiver_of_othe
     assert {json.dumps(one["user.id"]) for one in records} == {'{"intValue": "7"}'}
     assert all(one["body"] == f"line {one['seq']['intValue']}" for one in records)
     twice = arrived.total() - LINES
-    assert twice <= 6 * 500, "more was repeated than was under way at five kills and an outage"
+    assert twice <= 6 * 1000, "more was repeated than was under way at five kills and an outage"
     assert totals["read"] == totals["delivered"] == LINES
     assert totals["refused"] == totals["dropped"] == {}
-    assert twice <= totals["redelivered"] + 500  # what the outage repeats is no kill's
+    assert twice <= totals["redelivered"] + 1000  # what the outage repeats is no kill's
     assert in_order(records)
 
 

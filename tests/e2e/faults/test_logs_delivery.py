@@ -19,6 +19,8 @@ import fixtures.logs
 from fixtures.logs.collector import OK, Answer, FakeCollector
 
 pytestmark = pytest.mark.e2e
+ROTATED = 2_000
+"""Lines in a file."""
 READER = Path(next(iter(fixtures.logs.__path__))) / "reader.py"
 
 
@@ -141,7 +143,7 @@ def first_arrivals(found: list[int]) -> list[int]:
 def test_row_54_kills_rotations_and_an_outage_lose_nothing_and_the_ledger_is_exact(
     tmp_path: Path, collector: FakeCollector, agents: Callable[[], Agent]
 ) -> None:
-    chance, writer = random.Random(7), Writer(tmp_path, rotate_every=2_000)
+    chance, writer = random.Random(7), Writer(tmp_path, rotate_every=ROTATED)
     writer.start()
     for _ in range(4):
         agent = agents().ready()
@@ -158,7 +160,8 @@ def test_row_54_kills_rotations_and_an_outage_lose_nothing_and_the_ledger_is_exa
     until(lambda: len(set(collector.accepted)) == total)
     totals = agent.stop()
     found = numbers(collector.accepted)
-    assert first_arrivals(found) == list(range(total))
+    # Ordered within a file: what waits for more of a trace may be overtaken by the next file.
+    assert sorted(first_arrivals(found), key=lambda n: n // ROTATED) == list(range(total))
     assert totals["balanced"]
     assert totals["read"] == totals["delivered"] == total
     assert totals["queued"] == 0
@@ -209,4 +212,4 @@ def test_row_52_an_answer_lost_on_the_way_repeats_at_most_one_batch(
     agent.stop()
     arrived = numbers([one for request in collector.requests for one in request])
     assert first_arrivals(arrived) == list(range(5000))
-    assert len(arrived) - 5000 <= 500
+    assert len(arrived) - 5000 == len(collector.requests[2])
