@@ -28,6 +28,8 @@ class Attention:
         self._changes = changes
         self._awake: dict[Tail, None] = {}
         self._watches: dict[int, Tail] = {}
+        self._refused: set[Tail] = set()
+        """Those that the kernel does not tell of."""
         self._folders: set[int] = set()
         self._blind = True
         """Whether there is a folder without a watch."""
@@ -42,7 +44,9 @@ class Attention:
         self._awake[tail] = None
 
     def drop(self, tail: Tail) -> None:
+        """It was closed."""
         self._awake.pop(tail, None)
+        self._refused.discard(tail)
 
     def awake(self) -> Iterator[Tail]:
         """Those to be looked at; each goes behind the others, so that all have their turn."""
@@ -56,17 +60,20 @@ class Attention:
         return bool(self._awake)
 
     def rests(self, tail: Tail) -> bool:
-        """Whether there is nothing to read in ``tail``; then it may be left alone from now on."""
-        if not tail.drained():
+        """Whether there is nothing to read in ``tail``; then it may be left alone from now on. One
+        that is parked has to be opened to get its watch, so it is read once more."""
+        if not tail.drained() or (tail.parked and self._changes and tail not in self._refused):
             return False
         if not tail.parked:
             watch = self._changes.watch_file_once(tail.file) if self._changes else None
             if watch is None:
+                self._refused.add(tail)
                 return True
+            self._refused.discard(tail)
             self._watches[watch] = tail
             if not tail.drained():
                 return False  # written to before the watch stood
-        self.drop(tail)
+        self._awake.pop(tail, None)
         return True
 
     def watch_folders(self, folders: Iterable[str]) -> None:

@@ -242,6 +242,7 @@ class Generations:
 
     def _know(self, tail: Tail) -> Tail:
         self._known[tail.file_id] = tail
+        self._descriptors.take(tail)
         return tail
 
     def _unknow(self, tail: Tail) -> None:

@@ -98,6 +98,8 @@ class Tailer:
                     self.cannot_read(tail, error)
                 else:
                     yield tail
+                    if not tail.closed and not tail.parked:
+                        self.attention.rests(tail)
 
     def scan(self) -> None:
         """Look for new, rotated, rewritten and deleted files. Never raises."""
@@ -193,7 +195,6 @@ class Tailer:
     def _take_up(self, tails: Iterable[Tail]) -> None:
         for tail in tails:
             tail.last_data = self._clock.monotonic()
-            self._descriptors.take(tail)
             self.attention.wake(tail)
 
     def _idle(self, tail: Tail) -> float:
