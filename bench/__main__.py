@@ -6,11 +6,11 @@ import argparse
 import time
 from types import ModuleType
 
-from . import idle, logs, loop, reliability, results, sampling, start
+from . import idle, inject, logs, loop, redact, reliability, results, sampling, start
 
 BENCHES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (idle, logs, loop, reliability, sampling, start)
+    for module in (idle, inject, logs, loop, redact, reliability, sampling, start)
 }
 
 

@@ -63,7 +63,8 @@ class Redactor:
         """Whether a key, dotted or not, names a secret."""
         self._salt = config.salt.reveal().encode() if config.mode == "hash" and config.salt else b""
         shipped, own = _rules(config, self.secret)
-        self._shipped = shipped
+        self.rules = shipped
+        """The shipped rules that are in use."""
         every = "|".join(f"(?:{opening})" for opening in (*(r.opening for r in shipped), *own))
         options = re2.Options()
         options.never_capture = True  # groups would cost RE2 its fast way
@@ -111,7 +112,7 @@ class Redactor:
             if line is None or start > line.end:
                 line = Line(chunk, start)
             kind = self._which(chunk, start, end)
-            rule = self._shipped[kind.lastindex - 1] if kind and kind.lastindex else None
+            rule = self.rules[kind.lastindex - 1] if kind and kind.lastindex else None
             span = rule.find(line, start, end) if rule and rule.find else (start, end)
             if span is None or span[1] <= start:
                 position = start + 1

@@ -35,7 +35,7 @@ _NUMBER = r"(?:(?m:^)|[^0-9A-Za-z_.\n]|[^0-9]\.|\\[nrtbf])"
 _TAIL = re.compile(rb"[A-Za-z0-9_-]*")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_.~=-]*")
 _KEY_LINES = re.compile(
-    rb"(?:\\[nrt]|[A-Za-z0-9+/=:, \t-])*"  # in one line, as an escaped string has them
+    rb"(?:\\+[nrt]|[A-Za-z0-9+/=:, \t-])*"  # in one line, as an escaped string has them
     rb"(?:\n[ \t>|]*(?:[A-Za-z0-9+/=]{1,100}|[A-Za-z-]{4,20}: [^\n\"]{0,100}|)(?=\r?\n|\r?\Z)\r?)*"
     rb"(?:\n?[ \t>|]*-----END [A-Z ]{0,40}-----)?"
 )
