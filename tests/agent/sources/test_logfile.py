@@ -4,86 +4,18 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from tickbird.sources import logfile, logtail
-from tickbird.sources.logfile import Tailer
-from tickbird.sources.logtail import CHUNK, MAX_LINE, Line, Mark
-
-
-class HandClock:
-    """Time that only a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        self.now += seconds
-        return event.is_set()
-
-
-class Reader:
-    """Scans, reads all there is and acknowledges it at once."""
-
-    def __init__(self, *patterns: object, marks: list[Mark] | None = None, **options: object):
-        self.clock = HandClock()
-        self.tailer = Tailer(
-            [str(pattern) for pattern in patterns],
-            self.clock,
-            marks=marks or (),
-            **options,  # type: ignore[arg-type]
-        )
-        self.lines: list[Line] = []
-
-    def __call__(self) -> list[str]:
-        """The text of what is new."""
-        new: list[Line] = []
-        self.tailer.scan()
-        self._flushed(new)
-        while tails := list(self._some(new)):
-            assert tails
-        self.tailer.forget(self.tailer.over())
-        self.lines += new
-        return [line.data.decode(errors="replace") for line in new]
-
-    def _some(self, new: list[Line]) -> list[object]:
-        read = []
-        for tail in self.tailer.readable():
-            lines = tail.read()
-            tail.last_data = self.clock.now
-            tail.acked = tail.begun
-            new += lines
-            read.append(tail)
-        return read
-
-    def _flushed(self, new: list[Line]) -> None:
-        for tail, line in self.tailer.flushed:
-            new.append(line)
-            tail.acked = line.end
-        self.tailer.flushed = []
-
-    def linger(self) -> list[str]:
-        self.clock.now += logfile.LINGER + 1
-        return self()
+from tailing import Reader, append
+from tickbird.sources import logtail
+from tickbird.sources.logtail import CHUNK
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     return tmp_path / "app.log"
-
-
-def append(path: Path, text: str | bytes) -> None:
-    with path.open("ab") as file:
-        file.write(text.encode() if isinstance(text, str) else text)
 
 
 def test_lines_are_read_once_as_they_come(log: Path) -> None:
@@ -235,18 +167,6 @@ def test_a_line_that_is_not_finished_waits_for_its_end(log: Path) -> None:
     assert read.lines[-1].offset == 6
 
 
-def test_an_unfinished_line_is_given_when_its_file_is_gone(log: Path) -> None:
-    read = Reader(log)
-    append(log, "whole\nrest")
-    read()
-    log.unlink()
-    assert read() == []
-    assert read.linger() == ["rest"]
-    assert read.lines[-1].partial
-    read()
-    assert read.tailer.tails == []
-
-
 def test_a_file_deleted_while_open_is_drained(log: Path) -> None:
     read = Reader(log)
     with log.open("ab", buffering=0) as writer:
@@ -258,14 +178,6 @@ def test_a_file_deleted_while_open_is_drained(log: Path) -> None:
         writer.write(b"c\n")
         append(log, "new\n")
         assert read() == ["c", "new"]
-
-
-def test_deleted_and_made_again_is_a_new_file(log: Path) -> None:
-    read = Reader(log)
-    for number in range(20):
-        append(log, f"{number}\n")
-        assert read() == [f"{number}"]
-        log.unlink()
 
 
 def test_a_resumed_file_goes_on_at_its_mark(log: Path) -> None:
@@ -363,25 +275,6 @@ def test_start_at_end_does_not_skip_what_a_mark_remembers(log: Path) -> None:
     assert Reader(log, marks=marks, start_at="end")() == ["b", "c"]
 
 
-@pytest.mark.parametrize("size", [MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 10_000_000])
-def test_a_giant_line_is_cut_and_the_next_is_whole(log: Path, size: int) -> None:
-    append(log, b"x" * size + b"\nnext\n")
-    read = Reader(log)
-    lines = read()
-    assert lines == ["x" * min(size, MAX_LINE), "next"]
-    assert [line.truncated for line in read.lines] == [size > MAX_LINE, False]
-    assert read.lines[1].offset == size + 1
-
-
-def test_a_line_without_end_takes_constant_memory(log: Path) -> None:
-    with log.open("wb") as file:
-        file.write(b"x" * 50_000_000)
-    read = Reader(log)
-    assert read() == []
-    (tail,) = read.tailer.tails
-    assert len(tail._lines._held) <= MAX_LINE
-
-
 @pytest.mark.parametrize(
     ("data", "lines"),
     [
@@ -404,35 +297,6 @@ def test_only_a_line_feed_ends_a_line(log: Path, data: bytes, lines: list[bytes]
     assert read.lines[-1].end == len(data)
 
 
-def test_only_regular_files_are_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo.log")
-    (tmp_path / "folder.log").mkdir()
-    (tmp_path / "zero.log").symlink_to("/dev/zero")
-    (tmp_path / "loop.log").symlink_to(tmp_path / "loop.log")
-    append(tmp_path / "real.log", "a\n")
-    assert Reader(tmp_path / "*.log")() == ["a"]
-
-
-def test_the_state_folder_and_the_agents_own_output_are_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "state").mkdir()
-    append(tmp_path / "state" / "x.log", "mine\n")
-    append(tmp_path / "y.log", "a\n")
-    read = Reader(tmp_path / "**" / "*.log", exclude=[tmp_path / "state"])
-    assert read() == ["a"]
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[2]);"
-        "from test_logfile import Reader; print(Reader(sys.argv[1])())"
-    )
-    own = tmp_path / "own.log"
-    with own.open("wb") as out:
-        subprocess.run(
-            [sys.executable, "-c", code, own, str(Path(__file__).parent)], stdout=out, check=True
-        )
-    assert own.read_text() == "[]\n"
-
-
 def test_a_missing_folder_is_said_with_a_remedy_and_goes_when_it_is_there(tmp_path: Path) -> None:
     folder = tmp_path / "later"
     read = Reader(folder / "*.log")
@@ -447,7 +311,7 @@ def test_a_missing_folder_is_said_with_a_remedy_and_goes_when_it_is_there(tmp_pa
 AS_NOBODY = """
 import os, sys, pathlib
 sys.path.insert(0, sys.argv[2])
-from test_logfile import Reader
+from tailing import Reader
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 folder = pathlib.Path(sys.argv[1])
 read = Reader(folder / "*.log", folder / "closed" / "*.log")
@@ -465,7 +329,7 @@ def test_what_may_not_be_read_is_said_and_the_rest_goes_on(tmp_path: Path) -> No
     (tmp_path / "secret.log").chmod(0o600)
     (tmp_path / "closed").mkdir(mode=0o700)
     done = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, tmp_path, str(Path(__file__).parent)],
+        [sys.executable, "-c", AS_NOBODY, tmp_path, str(Path(__file__).parents[2])],
         capture_output=True,
         text=True,
         check=True,
