@@ -43,6 +43,14 @@ class _Inbox:
     seq: int = -1
     live: deque[LiveStall] = field(default_factory=lambda: deque(maxlen=KEPT_STALLS))
     """The last word about each of the latest stalls."""
+    collected: float | None = None
+    """Seconds spent in collections of garbage up to the last report."""
+
+    def collected_since(self, report: Report) -> float:
+        """Seconds spent in collections since the report before; 0 where that is not known."""
+        total = sum(seconds for _, seconds in report.gc.values())
+        before, self.collected = self.collected, total
+        return 0.0 if before is None else max(0.0, total - before)
 
     def hear(self, stall: LiveStall) -> None:
         if self.live and self.live[-1].start == stall.start:
@@ -155,7 +163,7 @@ class ProbeReceiver:
             fresh = False
             while inbox.reports:
                 report = inbox.reports.popleft()
-                items += items_of(report, inbox.live)
+                items += items_of(report, inbox.live, inbox.collected_since(report))
                 fresh |= _gather_http(inbox, report)
             if fresh:
                 series = list(inbox.http.values())

@@ -171,9 +171,14 @@ def parse(datagram: bytes) -> Report | LiveStall | None:
         return None
 
 
-def items_of(report: Report, named: Iterable[LiveStall] = ()) -> list[Item]:
+GARBAGE = 0.6
+"""Share of a stall from which on collections of garbage are what it was spent on."""
+
+
+def items_of(report: Report, named: Iterable[LiveStall] = (), collected: float = 0.0) -> list[Item]:
     """What one report says, its HTTP part apart (that one is gathered over datagrams). ``named``
-    is what was told of its stalls while they went on."""
+    is what was told of its stalls while they went on; ``collected`` the seconds that collections of
+    garbage took meanwhile."""
     items: list[Item] = [RuntimeInfo(report.runtime, report.version)]
     if (loop := report.loop) is not None:
         items.append(
@@ -182,7 +187,8 @@ def items_of(report: Report, named: Iterable[LiveStall] = ()) -> list[Item]:
                 loop.min, loop.max, fine(loop.hist), loop.active, loop.idle,
             )
         )  # fmt: skip
-    items += [_ended(stall, named, report.method) for stall in report.stalls]
+    stalls = [_ended(stall, named, report.method) for stall in report.stalls]
+    items += _of_collections(stalls, collected)
     if (memory := report.memory) is not None:
         items.append(Sample(HEAP_USED, memory.heap_used))
         items.append(Sample(HEAP_LIMIT, memory.heap_limit))
@@ -200,6 +206,18 @@ def _ended(stall: _Stall, named: Iterable[LiveStall], method: Method) -> Stall:
     if best is None or best.overlap(stall) <= min(best.duration, stall.duration) / 2:
         return Stall(stall.start, stall.duration, method)
     return replace(best.item(), start=stall.start, duration=stall.duration, ongoing=False)
+
+
+def _of_collections(stalls: list[Stall], collected: float) -> list[Stall]:
+    """The same, spent on collections where these took most of the time of all of them: nobody knows
+    which collection fell into which stall."""
+    whole = sum(stall.duration for stall in stalls if stall.cause in ("cpu", None))
+    if not whole or collected < GARBAGE * whole:
+        return stalls
+    return [
+        replace(stall, cause="gc", certainty="likely") if stall.cause in ("cpu", None) else stall
+        for stall in stalls
+    ]
 
 
 def fine(histogram: dict[int, int]) -> dict[int, int]:

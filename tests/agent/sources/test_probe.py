@@ -26,6 +26,22 @@ def report(**changes):
     return json.dumps(body | changes).encode()
 
 
+@pytest.mark.parametrize(
+    ("seconds", "cause"), [(0.5, None), (0.55, None), (0.65, "gc"), (0.7, "gc")]
+)
+def test_a_stall_that_was_spent_on_collections_is_told_as_such(receiver, seconds, cause):
+    receiver.take(report(seq=1, stalls=[], gc={"major": [3, 0.5]}))
+    receiver.take(report(seq=2, gc={"major": [4, seconds]}))
+    (stall,) = [one for one in receiver.collect(7) if isinstance(one, Stall)]
+    assert (stall.cause, stall.certainty) == (cause, "likely" if cause else None)
+
+
+def test_collections_before_the_first_report_are_not_held_against_it(receiver):
+    receiver.take(report(gc={"major": [40, 9.0]}))
+    (stall,) = [one for one in receiver.collect(7) if isinstance(one, Stall)]
+    assert stall.cause is None
+
+
 def series(**changes):
     one = {"method": "GET", "route": "/a", "status": 200, "count": 5, "sum": 0.5, "max": 0.2,
            "hist": {"90": 5}}  # fmt: skip
