@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from .health.checks import AgentUse
 from .health.report import build
 from .health.subject import Limits
 from .model import Sample
+from .sinks.otlp.delivery import LaneStatus
 from .sinks.prometheus import Exposition
 from .store import Store
 from .watch import Watch
@@ -146,8 +148,7 @@ class View:
         for watch in parts.watches.watched():
             samples += _sources(watch)
             samples += _logs(watch.target.key, parts.ledger.totals(watch.target.key))
-        for lane in parts.all_lanes():
-            samples += _lane(lane.status)
+        samples += _lanes([lane.status for lane in parts.all_lanes()])
         return samples
 
 
@@ -178,14 +179,22 @@ def _sources(watch: Any) -> list[Sample]:
     return found
 
 
-def _lane(status: Any) -> list[Sample]:
-    refused = sum(status.refused.values())
-    return [
-        Sample(telemetry.EXPORT_ITEMS, status.accepted, (status.signal, "accepted")),
-        Sample(telemetry.EXPORT_ITEMS, refused, (status.signal, "refused")),
-        Sample(telemetry.EXPORT_RETRIES, status.retried, (status.signal,)),
-        Sample(telemetry.QUEUE_BYTES, status.queued_bytes, (status.signal,)),
-    ]
+def _lanes(statuses: Sequence[LaneStatus]) -> list[Sample]:
+    """Of each signal: log files and pushed logs have a lane each."""
+    found = []
+    for signal in dict.fromkeys(status.signal for status in statuses):
+        mine = [status for status in statuses if status.signal == signal]
+        refused = sum(sum(status.refused.values()) for status in mine)
+        accepted = sum(status.accepted for status in mine)
+        retried = sum(status.retried for status in mine)
+        waiting = sum(status.queued_bytes for status in mine)
+        found += [
+            Sample(telemetry.EXPORT_ITEMS, accepted, (signal, "accepted")),
+            Sample(telemetry.EXPORT_ITEMS, refused, (signal, "refused")),
+            Sample(telemetry.EXPORT_RETRIES, retried, (signal,)),
+            Sample(telemetry.QUEUE_BYTES, waiting, (signal,)),
+        ]
+    return found
 
 
 def _logs(target: str, totals: Any) -> list[Sample]:
