@@ -62,7 +62,7 @@ class LogPipeline:
         self._state = state
         self._journal = Journal(state, ledger, durable=lane is not None)
         self._changes = Changes()
-        self._descriptors = Descriptors()
+        self._descriptors = Descriptors(state.folder if config.logs.compressed else None)
         self._deliveries = Deliveries(lane, self._journal, self.wake)
         self._batcher = Batcher(config, clock, ledger, recorder, self._deliveries.add, pairs)
         self._lock = threading.Lock()

@@ -112,6 +112,7 @@ intake:
 
 logs:
   start_at: beginning          # beginning or end; for files never seen before
+  compressed: false            # true reads rotated files that are compressed (.gz) too
   format: auto                 # auto, json, logfmt, plain, cri, docker
   multiline: auto              # auto joins the lines of stack traces; none leaves them apart
   correlate: true              # put trace and correlation ids on records

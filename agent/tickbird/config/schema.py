@@ -131,6 +131,7 @@ class TargetConfig(Struct, frozen=True):
 
 class LogsConfig(Struct, frozen=True):
     start_at: Literal["beginning", "end"] = "beginning"
+    compressed: bool = False
     format: Literal["auto", "json", "logfmt", "plain", "cri", "docker"] = "auto"
     multiline: Literal["auto", "none"] = "auto"
     correlate: bool = True
