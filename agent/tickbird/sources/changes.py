@@ -69,6 +69,8 @@ class Changes:
 
     def close(self) -> None:
         with self._lock:
+            if not self._open:
+                return
             self._open = False
             os.close(self._ring)
         os.close(self._bell)
