@@ -171,7 +171,7 @@ def parse(datagram: bytes) -> Report | LiveStall | None:
         return None
 
 
-GARBAGE = 0.6
+GARBAGE = 0.5
 """Share of a stall from which on collections of garbage are what it was spent on."""
 
 
