@@ -12,7 +12,7 @@ from .lines import MAX_LINE, Line, Lines
 
 __all__ = ["CHUNK", "MAX_LINE", "FileId", "Line", "Mark", "Tail"]
 
-CHUNK = 64 * 1024
+CHUNK = 128 * 1024
 GRAIN = 2_000_000_000
 """Nanoseconds after which another change to a file is sure to bear another time."""
 _BOM = b"\xef\xbb\xbf"

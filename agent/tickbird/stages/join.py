@@ -45,10 +45,11 @@ class Pairs:
                 self._turned = now
                 self._requests = [{}, self._requests[0]]
                 self._traces = [{}, self._traces[0]]
-            for (request, trace), owner in dict(zip(pairs, owners, strict=False)).items():
-                unique = len(request) >= UNIQUE
-                _note(self._requests, request if unique else (*owner, request), trace)
-                _note(self._traces, trace if unique else (*owner, trace), request)
+            learned = dict(zip(pairs, owners, strict=False)).items()
+            own = [(pair, () if len(pair[0]) >= UNIQUE else owner) for pair, owner in learned]
+            for place, known in ((0, self._requests), (1, self._traces)):
+                keys = [(*owner, pair[place]) if owner else pair[place] for pair, owner in own]
+                _note(known, keys, [pair[1 - place] for pair, _ in own])
 
     def traces(self, requests: Iterable[str], owners: Iterable[Any]) -> list[str | None]:
         """The trace of each request; None where there is none, or more than one."""
@@ -112,12 +113,21 @@ def _completed(records: Records, ids: Sequence[str | None], name: str) -> Iterat
         yield rest
 
 
-def _note(known: list[_Known], key: _Key, value: str) -> None:
+def _note(known: list[_Known], keys: Sequence[_Key], values: Sequence[str]) -> None:
     new, old = known
-    before = new.get(key, "")
-    if before == "":
-        before = old.get(key, "")
-    new[key] = value if before in ("", value) else None
+    fresh: _Known = dict(zip(keys, values, strict=True))
+    if len(fresh) == len(keys) and _unknown(fresh, new) and _unknown(fresh, old):
+        new.update(fresh)
+        return
+    for key, value in zip(keys, values, strict=True):
+        before = new.get(key, "")
+        if before == "":
+            before = old.get(key, "")
+        new[key] = value if before in ("", value) else None
+
+
+def _unknown(fresh: _Known, known: _Known) -> bool:
+    return fresh.keys().isdisjoint(known.keys())
 
 
 def _found(known: list[_Known], key: _Key) -> str | None:
