@@ -21,7 +21,7 @@ from tickbird.stages.redact import Redactor
 
 from . import corpus, secrets_corpus
 
-TAKES = "2 min: what redaction finds, what it wrongly takes, what it costs"
+TAKES = "1 min: what redaction finds, what it wrongly takes, what it costs"
 SEEDS = (1, 2, 3)
 ROUNDS = 20
 CLEAN = 1_000_000
