@@ -115,7 +115,7 @@ def _rsyslog(durable: bool) -> Callable[[Place], list[str]]:
             lines += [
                 'module(load="omrelp")',
                 f'action(type="omrelp" target="127.0.0.1" port="{place.port}" template="raw"'
-                ' queue.type="LinkedList" queue.filename="gen" queue.saveOnShutdown="on"'
+                ' queue.type="Disk" queue.filename="gen" queue.checkpointInterval="1"'
                 ' queue.maxDiskSpace="2g" queue.syncQueueFiles="on" action.resumeRetryCount="-1"'
                 ' action.resumeInterval="5" action.resumeIntervalMax="10")',
             ]
