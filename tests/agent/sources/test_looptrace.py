@@ -253,7 +253,7 @@ def test_a_loop_that_hung_before_it_was_looked_at_is_seen_to_hang(traced, servic
     source.close()
     assert any(isinstance(one, Stall) and one.ongoing for one in items)
     (stall,) = ended(items)
-    assert 0.1 <= stall.duration <= service.truth()[0]
+    assert 0.1 <= stall.duration <= service.truth()[0] + 0.02
     # nobody knows how long it had lasted, so it is no iteration of a length
     assert all(one.max < 0.1 for one in items if isinstance(one, LoopWindow))
 
@@ -323,7 +323,7 @@ def test_a_killed_process_is_gone(traced, services):
     assert source.read() == []
 
 
-@pytest.mark.parametrize("method", ["probe", "attach", "estimated"])
+@pytest.mark.parametrize("method", ["probe", "estimated"])
 def test_another_configured_method_leaves_the_loop_alone(method):
     text = f"targets: [{{name: x, match: {{pid: 1}}, loop: {{method: {method}}}}}]"
     assert open_source(target(pid=os.getpid()), context(text)) is None
