@@ -136,7 +136,7 @@ def loop_of(view: TargetView) -> Loop | None:
 
 
 TRACE_COST = 1.2e-6
-"""Seconds that tracing adds to one iteration of a loop, as bench/loop.py measures it."""
+"""Seconds that tracing adds to one iteration of a loop, as bench/loop_cost.py measures it."""
 
 
 def _overhead(slices: Sequence[LoopSlice]) -> float | None:
