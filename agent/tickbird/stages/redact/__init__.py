@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import re2
 
+from ..shape import json_text
 from . import names
 from .line import Line, is_json
 from .rules import DEFAULTS, EMAIL, Rule
@@ -127,7 +128,7 @@ class Redactor:
         if value is None or isinstance(value, bool) or value == "":
             return value
         if not isinstance(value, str):
-            value = msgspec.json.encode(value).decode()
+            value = json_text(value)
         raw = value.encode(errors="surrogatepass")
         return value if _MARKER.fullmatch(raw) else self._marker(raw).decode()
 
@@ -153,7 +154,7 @@ class Redactor:
         if not self._salt:
             return REDACTED.encode()
         if escaped and b"\\" in secret:
-            with contextlib.suppress(msgspec.DecodeError):
+            with contextlib.suppress(msgspec.DecodeError, ValueError):
                 secret = msgspec.json.decode(b'"%b"' % secret, type=str).encode()
         digest = hmac.digest(self._salt, secret, "sha256").hex()
         return b"[redacted:%b]" % digest[:12].encode()
