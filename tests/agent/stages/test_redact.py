@@ -288,6 +288,11 @@ def test_patterns_of_the_configuration_are_added_or_taken_alone() -> None:
     assert none.secret("password")
 
 
+def test_patterns_that_do_not_go_together_are_told_and_not_shown() -> None:
+    with pytest.raises(ConfigError, match=r"redact\.patterns"):
+        Redactor(RedactConfig(patterns=tuple(rf"x{one}\pL{{150}}" for one in range(9))))
+
+
 def test_mail_addresses_go_when_asked_for() -> None:
     text = "to bob.smith+x@mail.example.com, or not"
     assert cleaned(text) == text

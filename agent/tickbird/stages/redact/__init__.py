@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import re2
 
+from ...errors import ConfigError
 from ..shape import json_text
 from . import names
 from .line import Line, is_json
@@ -60,16 +61,14 @@ class Redactor:
     """Stateless but for its patterns; one thread at a time."""
 
     def __init__(self, config: RedactConfig) -> None:
+        """Raises ``ConfigError`` for patterns that cannot be searched for together."""
         self.secret = names.secret_name(config.keys)
         """Whether a key, dotted or not, names a secret."""
         self._salt = config.salt.reveal().encode() if config.mode == "hash" and config.salt else b""
         shipped, own = _rules(config, self.secret)
         self.rules = shipped
         """The shipped rules that are in use."""
-        every = "|".join(f"(?:{opening})" for opening in (*(r.opening for r in shipped), *own))
-        options = re2.Options()
-        options.never_capture = True  # groups would cost RE2 its fast way
-        self._search = re2.compile(every, options=options).search if every else None
+        self._search = _union([*(rule.opening for rule in shipped), *own])
         # Asked of few bytes, where groups are cheap, and of no pattern of others.
         self._which = re.compile("|".join(f"({r.opening})" for r in shipped).encode()).match
 
@@ -199,6 +198,20 @@ def _rules(
     shipped = {"default": (key, *DEFAULTS), "email": (EMAIL,)}
     rules = tuple(rule for word in shipped if word in config.patterns for rule in shipped[word])
     return rules, [pattern for pattern in config.patterns if pattern not in shipped]
+
+
+def _union(patterns: Sequence[str]) -> Callable[[bytes, int], Any] | None:
+    options = re2.Options()
+    options.never_capture = True  # groups would cost RE2 its fast way
+    options.log_errors = False
+    try:
+        union = re2.compile("|".join(f"(?:{one})" for one in patterns), options=options)
+    except re2.error:
+        problem = "redact.patterns: together they are larger than RE2 takes"
+        remedy = "have fewer of them, with smaller numbers of repetitions"
+        raise ConfigError([problem], remedy) from None
+    search: Callable[[bytes, int], Any] = union.search
+    return search if patterns else None
 
 
 def _as_character(found: re.Match[bytes]) -> bytes:
