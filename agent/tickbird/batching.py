@@ -102,7 +102,7 @@ class Batcher:
                 continue
             batch.correlated += len(records) if records.correlated() else 0
             if self._recorder is not None:
-                self._record_errors(watched.target.key, records)
+                self._record_errors(watched.target.key, records, observed)
             records.columns[OFFSET] = Column([lines[index].offset for index in records.lines])
             for index, one in zip(
                 records.lines, self._encoder.encode(records, observed, everywhere), strict=True
@@ -116,11 +116,11 @@ class Batcher:
             parsers[tail.source] = self._stages.fields_parser()
         return parsers[tail.source]
 
-    def _record_errors(self, target_key: str, records: Records) -> None:
+    def _record_errors(self, target_key: str, records: Records, observed_ns: int) -> None:
         assert self._recorder is not None
         for index, (number, _) in enumerate(records.severity or ()):
             if number >= ERROR:
-                self._recorder.record_log(target_key, records.record(index))
+                self._recorder.record_log(target_key, records.record(index, observed_ns))
 
     def _close(self, batch: Batch) -> None:
         del batch.watched.open[batch.tail.source]

@@ -73,8 +73,8 @@ class Records:
         columns = {name: column.of(wanted) for name, column in self.columns.items()}
         return Records(columns=columns, drop=self.drop, **parts)
 
-    def record(self, index: int) -> LogRecord:
-        """One of them by itself."""
+    def record(self, index: int, observed_ns: int = 0) -> LogRecord:
+        """One of them by itself; ``observed_ns`` is when it was read."""
 
         def of(values: Sequence[Any] | None, absent: Any) -> Any:
             return absent if values is None else values[index]
@@ -84,6 +84,7 @@ class Records:
         return LogRecord(
             of(self.body, ""),
             of(self.time_ns, 0),
+            observed_ns,
             severity_number=number,
             severity_text=text,
             trace_id=of(self.trace_id, None),

@@ -173,11 +173,8 @@ class RuntimeInfo:
 
 @dataclass(slots=True)
 class LogRecord:
-    """One log line after the stages. ``time_ns`` is 0 when the line bears no time.
-
-    ``generation`` and ``offset`` (first byte of the line in that file generation) travel as
-    attributes, so that a repeat can be recognised downstream.
-    """
+    """One log line after the stages, by itself. ``time_ns`` is 0 when the line bears no time;
+    ``observed_ns`` is when it was read."""
 
     body: str
     time_ns: int = 0
@@ -188,8 +185,6 @@ class LogRecord:
     span_id: str | None = None
     correlation_id: str | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
-    generation: str = ""
-    offset: int = 0
     dropped_attributes: int = 0
 
 

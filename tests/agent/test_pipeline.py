@@ -243,10 +243,12 @@ def test_without_a_collector_the_recorder_is_the_sink_and_nothing_is_saved(
 ) -> None:
     life = Life(tmp_path, None)
     life.pipeline.watch(SHOP, [str(log)])
+    before = time.time_ns()
     write(log, "a", '{"msg":"b","level":50,"password":"hunter2"}')
     totals = life.drain()
     assert (totals.read, totals.delivered, totals.queued) == (2, 2, 0)
     assert [record.body for record in life.recorder.records] == ["b"]
+    assert before <= life.recorder.records[0].observed_ns <= time.time_ns()
     assert "hunter2" not in repr(life.recorder.records)
     life.end()
     assert not (life.state.folder / "checkpoint").exists()

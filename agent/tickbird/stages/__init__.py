@@ -15,8 +15,8 @@
    plain text.
 4. **Shape** (``shape``): from here on lines are ``Records``: all of a chunk that have the same
    fields together, column by column, with flat dotted names.
-5. **Record stages**: message, severity and time (``parse``), ids (``ids``), secret keys, a body
-   for those without (``describe``), caps (``limit``). Each takes ``Records`` and yields them,
+5. **Record stages**: message, severity and time (``parse``), ids (``correlate``), secret keys, a
+   body for those without (``describe``), caps (``limit``). Each takes ``Records`` and yields them,
    split where they are not alike; one that sets ``drop`` ends their way. What a stage calls for
    every single value costs, so it looks at columns as a whole first.
 """
@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..logrecords import Column, Records
-from ..model import LogRecord
 from .correlate import identify
 from .describe import describe
 from .fields import Reader
@@ -71,7 +70,6 @@ class LineStage(Protocol):
 
 REMEMBERED_NAMES = 10_000
 
-Stage = Callable[[LogRecord], Any]
 FieldsParser = Callable[[str], dict[str, Any] | None]
 RecordStage = Callable[[Records], Iterable[Records]]
 
