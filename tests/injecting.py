@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -277,6 +278,33 @@ def not_node(stand: Stand) -> None:
             process.kill()
 
 
+def attach_under_load(stand: Stand) -> None:
+    """Nothing goes wrong: the probe comes and goes while the target serves as fast as it can."""
+    with stand.target() as target:
+        over = threading.Event()
+        answers: list[int] = []
+        load = threading.Thread(target=_ask_until, args=(target, over, answers))
+        load.start()
+        try:
+            assert stand.inject(target.pid).problem is None
+            _, sender = stand.report()
+            stand.heard.sendto(b"leave", sender)
+            target.well()
+        finally:
+            over.set()
+            load.join()
+        assert answers
+        assert set(answers) == {target.pid}
+
+
+def _ask_until(target: Target, over: threading.Event, answers: list[int]) -> None:
+    while not over.is_set():
+        try:
+            answers.append(target.ask()["pid"])
+        except OSError:
+            answers.append(0)
+
+
 def process_of_another_user(stand: Stand) -> None:
     """An agent of uid 65534 looks at a process of root's: only where the tests are run by root."""
     with stand.target() as target:
@@ -374,6 +402,7 @@ def tidy(stand: Stand) -> None:
 ROWS: dict[str, Callable[[Stand], None]] = {
     one.__name__: one
     for one in (
+        attach_under_load,
         own_handler_of_sigusr1,
         disable_sigusr1,
         permission_model,

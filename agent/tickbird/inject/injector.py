@@ -260,8 +260,13 @@ def _see_closed(journal: Journal, entry: Entry, port: int) -> None:
             _close(entry, port)
             break
         time.sleep(_LOOK)
-    if _opened(entry) is None:
-        journal.done(entry)
+    if _opened(entry) is not None:
+        raise _Failed(
+            f"its inspector is still open, on port {port} of loopback",
+            "it is tried again; restart the target should that not help",
+            again=True,
+        )
+    journal.done(entry)
 
 
 def _close(entry: Entry, port: int) -> None:
