@@ -16,14 +16,15 @@ from ... import __version__
 from ...logrecords import Column, Records, Severity
 from .delivery import Outcome, Payload, unheard
 
-CACHED_VALUES = 256
+CACHED_VALUES = 128
 """Values remembered per key; a key with more (an ID, say) is not remembered at all."""
+CACHED_KEYS = 512
+"""With more, all is forgotten and learned anew: what is remembered stays below 16 MB."""
 CACHED_LENGTH = 128
 REMEMBERED_SIZES = 1024
-CACHED = 20_000
-"""Values and keys remembered in all, some 4 MB; then all is forgotten and learned anew."""
 
 _U32 = struct.Struct("<I").pack
+_STRING = b"\x0a"
 _U64 = struct.Struct("<Q").pack
 _DOUBLE = struct.Struct("<d").pack
 
@@ -39,7 +40,7 @@ class LogEncoder:
     def encode(self, records: Records, observed_ns: int, attributes: bytes = b"") -> list[bytes]:
         """Each record, framed as the ``log_records`` field of a request; ``attributes`` (of
         ``encoded_attributes``) are those that all of them have."""
-        if sum(map(len, self._keys.values())) + len(self._keys) > CACHED:
+        if len(self._keys) > CACHED_KEYS:
             self._keys.clear()
         parts: list[Iterable[bytes]] = [repeat(b"\x59" + _U64(observed_ns) + attributes)]
         if records.time_ns is not None:
@@ -77,9 +78,9 @@ class _Field(dict[str | int, bytes]):
     def __init__(self, name: str | None = None) -> None:
         super().__init__()
         self._name = None if name is None else _field(0x0A, _utf8(name)) + b"\x12"
-        self._texts = _Heads(self._text_head)
-        self._ints = _Heads(lambda size: self._head(1 + size) + b"\x18")
-        self._double = self._head(9) + b"\x21"
+        self._texts = _Heads(self._name, _STRING)
+        self._ints = _Heads(self._name, b"\x18")
+        self._double = _head(self._name, 9) + b"\x21"
         self._many = False
 
     def column(self, column: Column) -> Iterable[bytes]:
@@ -131,32 +132,41 @@ class _Field(dict[str | int, bytes]):
         if value is None:
             return b""
         encoded = any_value(value)
-        return self._head(len(encoded)) + encoded
-
-    def _text_head(self, size: int) -> bytes:
-        tag = b"\x0a" + _varint(size)
-        return self._head(len(tag) + size) + tag
-
-    def _head(self, size: int) -> bytes:
-        """What stands before an AnyValue of ``size`` bytes."""
-        if self._name is None:
-            return b"\x2a" + _varint(size)
-        head = self._name + _varint(size)
-        return b"\x32" + _varint(len(head) + size) + head
+        return _head(self._name, len(encoded)) + encoded
 
 
 class _Heads(dict[int, bytes]):
-    """What stands before values, by their size in bytes; made once for each size."""
+    """What stands before the values of one field, texts or varints, by their size in bytes."""
 
-    def __init__(self, make: Callable[[int], bytes]) -> None:
+    def __init__(self, name: bytes | None, tag: bytes) -> None:
         super().__init__()
-        self._make = make
+        self._name = name
+        self._tag = tag
 
     def __missing__(self, size: int) -> bytes:
-        head = self._make(size)
+        tag = self._tag + _varint(size) if self._tag == _STRING else self._tag
+        head = _head(self._name, len(tag) + size) + tag
         if size < REMEMBERED_SIZES:
             self[size] = head
         return head
+
+
+class _Frames(dict[int, bytes]):
+    """What stands before whole records."""
+
+    def __missing__(self, size: int) -> bytes:
+        frame = b"\x12" + _varint(size)
+        if size < REMEMBERED_SIZES:
+            self[size] = frame
+        return frame
+
+
+def _head(name: bytes | None, size: int) -> bytes:
+    """What stands before an AnyValue of ``size`` bytes: of an attribute, or (None) of the body."""
+    if name is None:
+        return b"\x2a" + _varint(size)
+    head = name + _varint(size)
+    return b"\x32" + _varint(len(head) + size) + head
 
 
 class _Severities(dict[Severity, bytes]):
@@ -279,5 +289,5 @@ def _encode_varint(number: int) -> bytes:
 _SMALL = tuple(_encode_varint(number) for number in range(2**12))
 _LOW = tuple(bytes((low | 0x80,)) for low in range(128))
 
-_FRAMES = _Heads(lambda size: b"\x12" + _varint(size))
+_FRAMES = _Frames()
 _SCOPE = _field(0x0A, _field(0x0A, b"tickbird") + _field(0x12, __version__.encode()))

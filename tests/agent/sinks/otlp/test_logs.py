@@ -11,7 +11,7 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 
 from tickbird.logrecords import Column, Records
 from tickbird.sinks.otlp.logs import (
-    CACHED,
+    CACHED_KEYS,
     CACHED_VALUES,
     LogEncoder,
     any_value,
@@ -138,9 +138,9 @@ def test_what_is_remembered_is_bounded_and_stays_right() -> None:
     for number in range(CACHED_VALUES * 4):
         parsed(of([f"id {number}"]), encoder)
     assert len(encoder._keys["k"]) <= CACHED_VALUES
-    for number in range(CACHED + 10):
+    for number in range(CACHED_KEYS * 3):
         encoder.encode(Records([0], {f"key {number}": Column(["x"])}), 7)
-    assert len(encoder._keys) <= CACHED
+        assert len(encoder._keys) <= CACHED_KEYS + 1
     assert parsed(of(["again"]), encoder)[0].attributes[1].value.string_value == "again"
 
 
