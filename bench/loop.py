@@ -132,13 +132,11 @@ def _accuracies(found: dict[str, dict[str, Any]], short: bool) -> list[str]:
     absent = []
     for cell in cells(short):
         method, _, rest = cell.name.partition(" ")
-        if method not in METHODS:
-            continue
         load, _, name = rest.partition(" ")
         one = found.get(cell.name)
         if one is None:
-            absent.append(f"{name} {load} {method}")
-        else:
+            absent.append(cell.name)
+        elif method in METHODS:
             lines.append(f"| {name}, {load} | {method} | {_row(one, method)} |")
     return [*lines, *(["", f"Not run: {', '.join(absent)}."] if absent else [])]
 
