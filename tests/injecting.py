@@ -297,6 +297,22 @@ def attach_under_load(stand: Stand) -> None:
         assert set(answers) == {target.pid}
 
 
+def attach_while_the_loop_is_held(stand: Stand) -> None:
+    """The inspector opens and takes the probe within one callback, and stays closed after it."""
+    with stand.target() as target:
+        order = stand.order(target.pid)
+        held = threading.Thread(target=target.ask, args=("hold/1200",))
+        held.start()
+        time.sleep(0.1)
+        assert wait(Injection(order, TOKEN)).problem is None
+        held.join()
+        _, sender = stand.report()
+        time.sleep(0.1)
+        assert not target.listening()
+        stand.heard.sendto(b"leave", sender)
+        target.well()
+
+
 def _ask_until(target: Target, over: threading.Event, answers: list[int]) -> None:
     while not over.is_set():
         try:
@@ -403,6 +419,7 @@ ROWS: dict[str, Callable[[Stand], None]] = {
     one.__name__: one
     for one in (
         attach_under_load,
+        attach_while_the_loop_is_held,
         own_handler_of_sigusr1,
         disable_sigusr1,
         permission_model,

@@ -41,10 +41,13 @@ PATIENCE = 10
 _LOOK = 0.002
 _SLOWER = 0.05
 
-# Closed by the target itself in its next turn, whatever becomes of us, and after the answer is out.
+# Closed by the target itself, whatever becomes of us, and after the answer is out. Not in this turn
+# of its loop: Node asks twice for the inspector to be opened, by an interrupt and by the loop, and
+# the second would open it again.
 _CLOSE = """
   const close = () => { try { load('inspector').close(); } catch {} };
-  load('timers').setImmediate(close);
+  const { setImmediate } = load('timers');
+  setImmediate(() => setImmediate(close));
 """
 _ASK = """
 (() => {

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickbird.errors import NoData
-from tickbird.model import HttpSnapshot, LoopWindow, RuntimeInfo, Stall
+from tickbird.model import HttpSnapshot, LoopWindow, RuntimeInfo, Sample, Stall
 from tickbird.net import datagrams
 from tickbird.sources.probe import ProbeReceiver, ProbeSource, parse
 
@@ -206,3 +206,36 @@ def test_a_stall_is_believed_only_within_its_bounds(receiver, changes):
     receiver.on_stall = lambda pid, stall: told.append(pid)
     receiver.take(live(**changes))
     assert (told, receiver.rejected) == ([], 1)
+
+
+def test_a_probe_that_was_put_in_is_told_to_stay_or_to_leave(receiver):
+    with datagrams() as probe:
+        probe.settimeout(10)
+        sender = probe.getsockname()
+        receiver.take(report(method="attach"), sender)
+        assert probe.recv(10) == b"leave"
+        receiver.keep(7)
+        receiver.take(report(method="attach", seq=2), sender)
+        assert probe.recv(10) == b"keep"
+        receiver.leave(7)
+        assert probe.recv(10) == b"leave"
+    window = of(LoopWindow, receiver.collect(7))[0]
+    assert window.method == "attach"
+
+
+def test_a_probe_that_was_launched_gets_no_answer(receiver):
+    with datagrams() as probe:
+        probe.settimeout(0.1)
+        receiver.take(report(), probe.getsockname())
+        with pytest.raises(TimeoutError):
+            probe.recv(10)
+
+
+def test_spaces_of_the_heap_and_active_resources_become_series(receiver):
+    receiver.take(report(spaces={"old_space": [9, 5, 4, 8]}, resources={"TCPServerWrap": 1}))
+    found = {
+        (one.instrument.name, one.labels): one.value for one in of(Sample, receiver.collect(7))
+    }
+    assert found["v8js.memory.heap.space.size", ("old_space",)] == 9
+    assert found["tickbird.v8js.heap.space.used", ("old_space",)] == 5
+    assert found["v8js.resource.active", ("TCPServerWrap",)] == 1
