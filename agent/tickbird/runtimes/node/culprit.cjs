@@ -30,12 +30,17 @@ const HALF = 0.5;
 
 const now = () => Number(process.hrtime.bigint()) / 1e9;
 
-/** Seconds that the service's thread computed, and that it waited for a processor; or null. */
+/**
+ * Seconds that the service's thread computed, and that it waited for a processor; or null.
+ * `ready`: it ran or was in line for a processor, a wait that is counted only when it ends.
+ */
 function spent() {
+  const thread = `/proc/self/task/${process.pid}`;
   try {
-    const text = fs.readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'latin1');
-    const [computed, waited] = text.split(' ');
-    return { at: now(), computed: Number(computed) / 1e9, waited: Number(waited) / 1e9 };
+    const stat = fs.readFileSync(`${thread}/stat`, 'latin1');
+    const ready = stat[stat.lastIndexOf(')') + 2] === 'R';
+    const [computed, waited] = fs.readFileSync(`${thread}/schedstat`, 'latin1').split(' ');
+    return { at: now(), computed: Number(computed) / 1e9, waited: Number(waited) / 1e9, ready };
   } catch {
     return null;
   }
@@ -49,7 +54,7 @@ function cause(before, after) {
   const waited = (after.waited - before.waited) / whole;
   if (waited >= HALF) return 'starved';
   if (computed >= MOST || (computed + waited >= MOST && computed > waited)) return 'cpu';
-  return computed + waited <= 1 - MOST ? 'blocking call' : null;
+  return !after.ready && computed + waited <= 1 - MOST ? 'blocking call' : null;
 }
 
 /** One stop of the service's thread, just long enough to read its stack. */

@@ -37,14 +37,17 @@ _LOCKS = (_STDLIB + "threading.py", _STDLIB + "queue.py")
 
 
 class Spent:
-    """What a thread and its process had used when this was made; ``known`` where Linux tells."""
+    """What a thread and its process had used when this was made; ``known`` where Linux tells.
+    ``ready``: the thread ran or was in line for a CPU, a wait that is counted only when it ends."""
 
     def __init__(self, thread: int) -> None:
         self.at = time.monotonic()
         self.process = time.process_time()
         self.computed = self.waited = 0.0
-        self.known = False
+        self.known = self.ready = False
         try:
+            with open(f"/proc/self/task/{thread}/stat", "rb") as file:  # noqa: PTH123
+                self.ready = file.read().rpartition(b") ")[2][:1] == b"R"
             with open(f"/proc/self/task/{thread}/schedstat", "rb") as file:  # noqa: PTH123
                 computed, waited = file.read().split()[:2]
         except (OSError, ValueError):
@@ -66,7 +69,7 @@ def cause(before: Spent, after: Spent, innermost: str) -> str | None:
     if computed >= MOST or (computed + waited >= MOST and computed > waited):
         return "cpu"
     others = (after.process - before.process) / whole - computed
-    if computed + waited > 1 - MOST or others >= HALF:
+    if after.ready or computed + waited > 1 - MOST or others >= HALF:
         return None  # while others compute, it may have waited for the interpreter lock
     return "lock" if innermost in _LOCKS else "blocking call"
 
