@@ -349,8 +349,7 @@ def target_exits_during_attach(stand: Stand) -> None:
         target.ask(f"exit/{random.uniform(40, 120):.0f}")
         outcome = wait(Injection(order, TOKEN))
         assert outcome.problem is None or "ended" in outcome.problem, outcome
-        assert target.process.wait(WAIT) == 0
-        assert "Waiting for the debugger" not in target.stderr.read_text()
+        assert target.process.wait(5) == 0  # it does not wait for us, but for an answer under way
         tidy(stand)
 
 

@@ -239,6 +239,8 @@ def _hand_over(journal: Journal, entry: Entry, port: int, order: Order, token: s
             journal.write(entry)
             said = inspector.evaluate(_ask(entry, bundle.expression(settings)))
     except (InspectorError, ValueError) as error:
+        if _ended(order.pid):
+            raise _Ended from error
         raise _Failed(f"its inspector failed: {error}", "try again", again=True) from error
     finally:
         _see_closed(journal, entry, port)
@@ -249,6 +251,11 @@ def _hand_over(journal: Journal, entry: Entry, port: int, order: Order, token: s
         (f"the probe could not begin: {said}", "start the service by tickbird exec", False),
     )
     raise _Failed(reason, remedy, again)
+
+
+def _ended(pid: int) -> bool:
+    facts = gates.look(pid)
+    return facts is None or facts.state in "ZX"
 
 
 def _ask(entry: Entry, what: str) -> str:
