@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from .changes import Changes
 from .logtail import Tail
 
-SLOW = 5.0
+SLOW = 10.0
 """Seconds between two looks for files where the kernel tells of changes: it does not tell of all
 (hard links, memory maps, file systems that are laid over others)."""
 BRISK = 1.0
