@@ -44,7 +44,7 @@ def until(true: Callable[[], object], what: str, seconds: float = WAIT) -> None:
 @contextmanager
 def service() -> Iterator[subprocess.Popen[bytes]]:
     """A process that does a little now and then."""
-    code = "import time\nwhile True: sum(range(10000)); time.sleep(0.05)"
+    code = "import time\nwhile True: sum(range(200_000)); time.sleep(0.05)"
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
         yield process
