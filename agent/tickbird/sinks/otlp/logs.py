@@ -95,9 +95,9 @@ class _Field(dict[str | int, bytes]):
         return map(self._any, values)
 
     def texts(self, values: Sequence[str]) -> Iterable[bytes]:
-        if not self._many:
-            return map(self.__getitem__, values)
-        return self._texts_anew(values)
+        if self._many or (values and len(values[0]) > CACHED_LENGTH):
+            return self._texts_anew(values)
+        return map(self.__getitem__, values)
 
     def _texts_anew(self, values: Sequence[str]) -> Iterable[bytes]:
         try:
