@@ -116,6 +116,7 @@ logs:
   format: auto                 # auto, json, logfmt, plain, cri, docker
   multiline: auto              # auto joins the lines of stack traces; none leaves them apart
   correlate: true              # put trace and correlation ids on records
+  mode: structured             # structured, or raw: the line as it is, for a Collector that parses
 
 redact:
   patterns: default            # default, none, or a list: [default, email, "CUST-[0-9]{8}"]

@@ -89,6 +89,8 @@ class _Reader:
         config = self._value(root, inspect.type_info(Config), "")
         if not isinstance(config, Config):
             return None
+        for path, reason in rules.unfit_for_raw(config):
+            self._problem(_line(root, *path.split(".")), path, reason)
         collector = config.collector
         if collector is not None and collector.endpoint == "none":
             collector = None
@@ -181,6 +183,14 @@ class _Reader:
         except ValueError as error:
             whence = " (in the value of the reference)" if has_reference(node.text) else ""
             return self._problem(node.line, path, f"{error}{whence}")
+
+
+def _line(node: Node, *keys: str) -> int:
+    """Where the innermost of nested ``keys`` stands that there is."""
+    for key in keys:
+        if isinstance(node, Mapping) and key in node.items:
+            node = node.items[key]
+    return node.line
 
 
 def _convert(text: str, kind: inspect.Type) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .document import Mapping, Node, Scalar, Sequence
+from .document import Mapping, Node, Scalar, Sequence, shown
 from .references import has_reference
 from .schema import Config, MatchConfig, RedactConfig, TargetConfig, TlsConfig
 
@@ -62,6 +62,23 @@ def _redact(node: Mapping, path: str) -> Iterator[Problem]:
     if isinstance(salt, Scalar) and not salt.empty and not has_reference(salt.text):
         reason = "secrets by env or file only: write ${env:NAME} or ${file:/path}"
         yield salt.line, f"{path}.salt", reason
+
+
+def unfit_for_raw(config: Config) -> Iterator[tuple[str, str]]:
+    """Path and reason of each setting of redaction that only parsed fields can be held to: raw mode
+    sends the text."""
+    if config.logs.mode != "raw":
+        return
+    if "default" not in config.redact.patterns:
+        reason = "needs default among them with logs.mode: raw, which sends lines as text"
+        yield "redact.patterns", f"{reason}; add default, or set logs.mode: structured"
+    for key in config.redact.keys:
+        last = key.rpartition(".")[2]
+        if key.isascii() and last == key:
+            continue
+        reason = f"{shown(key)} can only be found in parsed fields, and logs.mode: raw sends text"
+        instead = f"write {shown(last)}" if last.isascii() else "leave it out"
+        yield "redact.keys", f"{reason}; {instead}, or set logs.mode: structured"
 
 
 def _target(node: Mapping, path: str) -> Iterator[Problem]:

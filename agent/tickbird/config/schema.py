@@ -130,11 +130,15 @@ class TargetConfig(Struct, frozen=True):
 
 
 class LogsConfig(Struct, frozen=True):
+    """``mode`` raw: a record's body is its line, redacted, and what the line says stays in it, but
+    for time, severity and ids."""
+
     start_at: Literal["beginning", "end"] = "beginning"
     compressed: bool = False
     format: Literal["auto", "json", "logfmt", "plain", "cri", "docker"] = "auto"
     multiline: Literal["auto", "none"] = "auto"
     correlate: bool = True
+    mode: Literal["structured", "raw"] = "structured"
 
 
 class RedactConfig(Struct, frozen=True):

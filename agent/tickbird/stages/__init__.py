@@ -16,9 +16,9 @@
 4. **Shape** (``shape``): from here on lines are ``Records``: all of a chunk that have the same
    fields together, column by column, with flat dotted names.
 5. **Record stages**: message, severity and time (``parse``), ids (``correlate``), secret keys, a
-   body for those without (``describe``), caps (``limit``). Each takes ``Records`` and yields them,
-   split where they are not alike; one that sets ``drop`` ends their way. What a stage calls for
-   every single value costs, so it looks at columns as a whole first.
+   body for those without (``describe``) or the line itself (``raw``), caps (``limit``). Each takes
+   ``Records`` and yields them, split where they are not alike; one that sets ``drop`` ends their
+   way. What a stage calls for every single value costs, so it looks at columns as a whole first.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from .formats import fields_parser
 from .join import Pairs, joined
 from .limit import limit
 from .parse import parse
+from .raw import kept_structured, raw
 from .redact import Redactor, without_cut_word
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class LogStages:
         self._form = config.logs.format
         self._reader = Reader(self._form)
         self._stages: list[RecordStage] = [parse, self._hide]
+        self._raw = config.logs.mode == "raw"
         self._correlate = config.logs.correlate
         if self._correlate:
             self._stages.append(identify)
@@ -123,10 +125,13 @@ class LogStages:
             if records.drop:
                 yield records
                 continue
+            if self._raw:
+                raw(records, lines, texts)
             describe(records)
             yield from limit(records, observed_ns, longest)
 
     def _hide(self, records: Records) -> Iterable[Records]:
+        hidden: set[int] = set()
         for name, column in records.columns.items():
             secret = self._secrets.get(name)
             if secret is None:
@@ -134,8 +139,12 @@ class LogStages:
                 if len(self._secrets) < REMEMBERED_NAMES:
                     self._secrets[name] = secret
             if secret:
-                records.columns[name] = Column([self._redactor.hide(v) for v in column.values])
-        return (records,)
+                shown = Column([self._redactor.hide(v) for v in column.values])
+                if self._raw:
+                    pairs = zip(column.values, shown.values, strict=True)
+                    hidden.update(i for i, (was, now) in enumerate(pairs) if was != now)
+                records.columns[name] = shown
+        return kept_structured(records, hidden) if hidden else (records,)
 
 
 def through(stage: RecordStage, found: Iterable[Records]) -> Iterator[Records]:
