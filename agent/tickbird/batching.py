@@ -13,11 +13,12 @@ from .clock import Clock
 from .config import Config
 from .ledger import Ledger
 from .logbatch import MAX_RECORDS, Batch, Watched
-from .logrecords import Column, Records
+from .logrecords import ERROR, Column, Records
 from .sinks.otlp.logs import LogEncoder, encoded_attributes
 from .sources.logtail import Line, Tail
 from .stages import FieldsParser, LogStages, Shaped, line_stage
 from .stages.join import Pairs
+from .stages.ratelimit import RateLimit
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 BATCH_AGE = 1.0
 """Seconds that a line waits at most for others to travel with."""
 OFFSET = "tickbird.log.offset"
-ERROR = 17
-"""The least severity number that is an error's."""
 
 
 class Batcher:
@@ -49,6 +48,8 @@ class Batcher:
         self._closed = closed
         self._stages = LogStages(config, pairs)
         self._encoder = LogEncoder()
+        limit = config.logs.rate_limit
+        self._limit = RateLimit(limit.lines_per_second, limit.burst_lines) if limit else None
 
     def take(self, watched: Watched, tail: Tail, lines: Sequence[Line]) -> None:
         """Take the next lines of ``tail``. What a line stage holds back is neither counted as read
@@ -96,7 +97,10 @@ class Batcher:
         everywhere = encoded_attributes(_known(tail, watched.tailer.spool))
         encoded = [b""] * len(lines)
         parser = self._parser(watched, tail)
-        for records in self._stages.records(lines, parser, observed, watched.name):
+        found = self._stages.records(lines, parser, observed, watched.name)
+        if self._limit is not None:
+            found = self._limit.apply(found, watched.name, self._clock.monotonic())
+        for records in found:
             if records.drop:
                 batch.drop(records.drop, len(records))
                 continue

@@ -15,6 +15,8 @@ from .model import LogRecord
 
 Severity = tuple[int, str]
 """Number of the OpenTelemetry data model (1..24) and the text that the line had."""
+ERROR = 17
+"""The least severity number that is an error's."""
 
 
 class Column:

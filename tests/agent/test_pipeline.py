@@ -37,9 +37,15 @@ class Noted:
 class Life:
     """One life of the log path on a state folder; ``end`` drains it, ``kill`` does not."""
 
-    def __init__(self, folder: Path, collector: FakeCollector | None, capacity: int = 1 << 20):
+    def __init__(
+        self,
+        folder: Path,
+        collector: FakeCollector | None,
+        capacity: int = 1 << 20,
+        more: str = "",
+    ):
         url = collector.url if collector else "none"
-        text = f"state_dir: {folder}/state\ncollector: {{endpoint: '{url}', timeout: 5s}}"
+        text = f"state_dir: {folder}/state\ncollector: {{endpoint: '{url}', timeout: 5s}}\n{more}"
         self.config = config.parse(text, "test")
         self.ledger = Ledger()
         self.state = State(self.config.folder)
@@ -182,6 +188,26 @@ def test_what_becomes_of_every_line_is_counted(
     assert totals.refused == {"bad_request": 1}
     assert totals.dropped == {"empty": 2}
     life.end()
+
+
+def test_lines_above_a_rate_limit_are_counted_and_the_offset_moves_past_them(
+    tmp_path: Path, log: Path, collector: FakeCollector
+) -> None:
+    limit = "logs: {rate_limit: {lines_per_second: 1, burst: 20}}"
+    life = Life(tmp_path, collector, more=limit)
+    life.pipeline.watch(SHOP, [str(log)])
+    write(log, *(f"line {n}" for n in range(2000)), '{"level":"error","msg":"down"}')
+    totals = life.drain()
+    assert (totals.read, totals.queued) == (2001, 0)
+    assert totals.delivered == len(collector.accepted) == 2001 - totals.dropped["rate_limited"]
+    assert 19 <= totals.delivered < 2001
+    assert collector.accepted[0] == "line 0"
+    assert collector.accepted[-1] == "down"
+    life.end()
+    second = Life(tmp_path, collector, more=limit)
+    assert saved_offset(second) == log.stat().st_size
+    assert second.totals() == totals
+    second.end()
 
 
 def test_what_the_collector_took_only_in_part_is_counted_at_its_file(

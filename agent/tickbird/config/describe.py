@@ -116,6 +116,9 @@ logs:
   format: auto                 # auto, json, logfmt, plain, cri, docker
   multiline: auto              # auto joins the lines of stack traces; none leaves them apart
   correlate: true              # put trace and correlation ids on records
+#  rate_limit:                 # of each service; what is above is dropped, counted and told
+#    lines_per_second: 1000
+#    burst: 10000              # lines at once; default: ten seconds' worth
   mode: structured             # structured, or raw: the line as it is, for a Collector that parses
 
 redact:

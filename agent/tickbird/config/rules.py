@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .document import Mapping, Node, Scalar, Sequence, shown
 from .references import has_reference
-from .schema import Config, MatchConfig, RedactConfig, TargetConfig, TlsConfig
+from .schema import Config, MatchConfig, RateLimitConfig, RedactConfig, TargetConfig, TlsConfig
 
 WORDS: dict[str, tuple[str, ...]] = {"default": ("default",), "none": ()}
 """What ``redact.patterns`` may be as one word."""
@@ -16,6 +16,7 @@ _SECRET_NAME = re.compile(r"auth|cookie|token|secret|passw|credential|(^|[-_])ke
 _SECRET_VALUE = re.compile(r"\s*(bearer|basic|digest|apikey|token)\s", re.I)
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _QUANTILE = re.compile(r"p(\d{1,2}(\.\d{1,3})?)")
+_COUNT = re.compile(r"[0-9]{1,7}")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 Problem = tuple[int, str, str]
@@ -46,12 +47,24 @@ def problems_of(kind: type, node: Mapping, path: str) -> Iterator[Problem]:
         yield node.line, path, "needs exactly one of pid, pidfile, command, port, unit, container"
     elif kind is TlsConfig and ("cert" in node.items) != ("key" in node.items):
         yield node.line, path, "cert and key go together"
+    elif kind is RateLimitConfig:
+        yield from _rate_limit(node, path)
     elif kind is RedactConfig:
         yield from _redact(node, path)
     elif kind is TargetConfig:
         yield from _target(node, path)
     elif kind is Config:
         yield from _twice(node.items.get("targets"))
+
+
+def _rate_limit(node: Mapping, path: str) -> Iterator[Problem]:
+    rate, burst = node.items.get("lines_per_second"), node.items.get("burst")
+    if not (isinstance(rate, Scalar) and isinstance(burst, Scalar)):
+        return
+    whole = all(_COUNT.fullmatch(one.text) for one in (rate, burst))
+    if whole and int(burst.text) < int(rate.text):
+        reason = "is less than lines_per_second; lines are read many at once, so give it more"
+        yield burst.line, f"{path}.burst", reason
 
 
 def _redact(node: Mapping, path: str) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from .units import (
     HttpStatus,
     Interval,
     Label,
+    LineCount,
     Listen,
     ListenAt,
     Name,
@@ -129,6 +130,17 @@ class TargetConfig(Struct, frozen=True):
     labels: dict[str, Label] = field(default_factory=dict)
 
 
+class RateLimitConfig(Struct, frozen=True):
+    """What a service may send; ``burst``: lines at once, ten seconds' worth where it is None."""
+
+    lines_per_second: LineCount
+    burst: LineCount | None = None
+
+    @property
+    def burst_lines(self) -> int:
+        return self.burst or 10 * self.lines_per_second
+
+
 class LogsConfig(Struct, frozen=True):
     """``mode`` raw: a record's body is its line, redacted, and what the line says stays in it, but
     for time, severity and ids."""
@@ -138,6 +150,7 @@ class LogsConfig(Struct, frozen=True):
     format: Literal["auto", "json", "logfmt", "plain", "cri", "docker"] = "auto"
     multiline: Literal["auto", "none"] = "auto"
     correlate: bool = True
+    rate_limit: RateLimitConfig | None = None
     mode: Literal["structured", "raw"] = "structured"
 
 

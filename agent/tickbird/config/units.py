@@ -217,6 +217,10 @@ def http_status(text: str) -> int:
     return _whole(text, 400, 599, "an HTTP status of failure")
 
 
+def line_count(text: str) -> int:
+    return _whole(text, 1, 1_000_000, "a number of lines")
+
+
 def _whole(text: str, low: int, high: int, what: str) -> int:
     if not re.fullmatch(r"[0-9]{1,7}", text) or not low <= int(text) <= high:
         raise ValueError(f"not {what}; it is a whole number from {low} to {high}")
@@ -243,6 +247,7 @@ Name = Annotated[str, _meta(name)]
 Label = Annotated[str, _meta(label, ["string", "number", "boolean"])]
 Pid = Annotated[int, _meta(pid, "integer", minimum=1, maximum=2**22)]
 Port = Annotated[int, _meta(port, "integer", minimum=1, maximum=65535)]
+LineCount = Annotated[int, _meta(line_count, "integer", minimum=1, maximum=1_000_000)]
 HttpStatus = Annotated[int, _meta(http_status, "integer", minimum=400, maximum=599)]
 Hidden = Annotated[Secret, _meta(Secret)]
 Salt = Annotated[Secret, _meta(salt)]

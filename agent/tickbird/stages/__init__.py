@@ -19,6 +19,7 @@
    body for those without (``describe``) or the line itself (``raw``), caps (``limit``). Each takes
    ``Records`` and yields them, split where they are not alike; one that sets ``drop`` ends their
    way. What a stage calls for every single value costs, so it looks at columns as a whole first.
+6. **Rate limit** (``ratelimit``), if one is set: of all records of a chunk together.
 """
 
 from __future__ import annotations

@@ -63,6 +63,15 @@ def test_an_empty_file_is_the_default(text: str) -> None:
     assert config.parse(text) == config.default()
 
 
+def test_a_rate_limit_is_off_by_default_and_its_burst_ten_seconds_worth() -> None:
+    assert config.parse("").logs.rate_limit is None
+    limits = [
+        config.parse(f"logs: {{rate_limit: {{{keys}}}}}").logs.rate_limit
+        for keys in ("lines_per_second: 100", "lines_per_second: 100, burst: 100")
+    ]
+    assert [limit and limit.burst_lines for limit in limits] == [1000, 100]
+
+
 def test_endpoint_none_is_no_collector() -> None:
     assert config.parse("collector: {endpoint: none}").collector is None
 

@@ -276,6 +276,14 @@ def test_every_log_line_is_accounted_for(history: History, lines: Lines, status:
     assert certain(logs_ledger.judge(history.subject(lines), LIMITS)).status is status
 
 
+def test_lines_above_a_rate_limit_are_told_with_their_number(history: History) -> None:
+    history.second()
+    lines = Lines(read=5000, delivered=3000, dropped={"rate_limited": 2000})
+    found = certain(logs_ledger.judge(history.subject(lines), LIMITS))
+    assert found.status is Status.WARN
+    assert found.title == "shop: 2,000 of 5,000 log lines did not arrive (2,000 rate_limited)"
+
+
 class TestTargetDown:
     def test_an_ended_process_fails_with_its_pid_and_time(self, history: History) -> None:
         history.second()
