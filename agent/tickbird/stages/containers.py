@@ -173,7 +173,7 @@ class _Stream:
         """Offset and time of the first part."""
         self._end = 0
         self._since = 0.0
-        self._truncated = False
+        self._truncated = self._partial = False
 
     def waits(self) -> int | None:
         """Where what is held begins in the file."""
@@ -185,11 +185,13 @@ class _Stream:
         text, _, time, last = piece
         if last and self._first is None:
             said = {**self._said, "time": time}
-            return Shaped(text, line.offset, line.end, False, False, said)
+            return Shaped(text, line.offset, line.end, line.truncated, line.partial, said)
         if self._first is None:
             self._first, self._since = (line.offset, time), now
-        room = MAX_LINE - len(self._text)
-        self._truncated = self._truncated or len(text) > room
+        # Behind a cut nothing may follow: what the cut has left of a word is looked for at the end.
+        room = 0 if self._truncated else MAX_LINE - len(self._text)
+        self._truncated = self._truncated or line.truncated or len(text) > room
+        self._partial = self._partial or line.partial
         self._text += text[:room]
         self._end = line.end
         return self._whole() if last else None
@@ -209,7 +211,8 @@ class _Stream:
         assert self._first is not None
         offset, time = self._first
         said = {**self._said, "time": time}
-        line = Shaped(bytes(self._text), offset, self._end, self._truncated, extra=said)
+        cut, partial = self._truncated, self._partial
+        line = Shaped(bytes(self._text), offset, self._end, cut, partial, said)
         self._text.clear()
-        self._first, self._truncated = None, False
+        self._first, self._truncated, self._partial = None, False, False
         return line

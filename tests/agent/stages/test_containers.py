@@ -106,6 +106,24 @@ def test_row_16_a_line_of_many_parts_is_kept_up_to_the_limit() -> None:
     assert (last.data, last.truncated) == (b"next", False)
 
 
+@pytest.mark.parametrize("mark", ["truncated", "partial"])
+def test_row_16_what_reading_has_cut_is_marked_so_without_its_envelope(mark: str) -> None:
+    (whole,) = lines_of(in_cri("password=hunt"))
+    stage = Container("cri", "/a.log", None)
+    (line,) = stage.feed([whole._replace(**{mark: True})], 0.0)  # type: ignore[arg-type]
+    assert (line.truncated, line.partial) == (mark == "truncated", mark == "partial")
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_row_16_a_part_that_reading_has_cut_marks_its_line_and_ends_it(cut: int) -> None:
+    lines = lines_of(in_cri("a tok", "P"), in_cri("rest tok", "F"), in_cri("next"))
+    lines[cut] = lines[cut]._replace(truncated=True, partial=True)
+    first, last = Container("cri", "/a.log", None).feed(lines, 0.0)
+    assert first.data == (b"a tok", b"a tokrest tok")[cut]
+    assert (first.truncated, first.partial) == (True, True)
+    assert (last.truncated, last.partial) == (False, False)
+
+
 def test_row_17_traces_of_two_streams_in_one_file_do_not_mix() -> None:
     out = fed(
         in_docker("Error: a\n", "stderr"),
