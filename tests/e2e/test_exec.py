@@ -159,6 +159,8 @@ def test_row_60_what_a_service_says_that_ends_at_once_is_delivered(place: Place)
 def test_an_agent_whose_supervisor_went_while_it_started_ends_too(place: Place) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
+    with (place.folder / "t.yaml").open("a") as config:
+        config.write("api: {listen: 127.0.0.1:0}\n")
     command = [sys.executable, "-m", "tickbird", "run", "-c", str(place.folder / "t.yaml")]
     assert subprocess.run([*command, "--supervisor", str(gone.pid)], timeout=60).returncode == 0
 
