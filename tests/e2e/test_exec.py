@@ -160,7 +160,7 @@ def test_an_agent_whose_supervisor_went_while_it_started_ends_too(place: Place) 
     gone = subprocess.Popen(["true"])
     gone.wait()
     with (place.folder / "t.yaml").open("a") as config:
-        config.write("api: {listen: 127.0.0.1:0}\n")
+        config.write(f"instance: orphan-{gone.pid}\n")
     command = [sys.executable, "-m", "tickbird", "run", "-c", str(place.folder / "t.yaml")]
     assert subprocess.run([*command, "--supervisor", str(gone.pid)], timeout=60).returncode == 0
 
