@@ -117,9 +117,10 @@ class Redactor:
             if span is None or span[1] <= start:
                 position = start + 1
                 continue
-            start, end = span
-            yield from self._replacements(line, start, end, rule)
-            position = end
+            start, position = span
+            for hit in self._replacements(line, start, position, rule):
+                position = max(position, hit.end)
+                yield hit
 
     def hide(self, value: Any) -> Any:
         """What is shown in place of a secret key's ``value``. None, true, false and an empty text

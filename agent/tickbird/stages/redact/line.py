@@ -16,7 +16,7 @@ _CUT_ESCAPE = re.compile(rb"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
 class Line:
     """The line of ``chunk`` that holds the byte at ``at``: ``start`` to ``end``, no newline."""
 
-    __slots__ = ("_inside", "_looked", "chunk", "end", "json", "start")
+    __slots__ = ("_inside", "_looked", "_string", "_text", "chunk", "end", "json", "start")
 
     def __init__(self, chunk: bytes, at: int) -> None:
         self.chunk = chunk
@@ -26,6 +26,8 @@ class Line:
         self.json = is_json(chunk, self.start, self.end)
         self._looked = self.start
         self._inside = False
+        # A string may bear thousands of hits: each end is looked for once.
+        self._string = self._text = (0, -1)
 
     def inside(self, at: int) -> bool:
         """Whether the byte at ``at`` stands in a JSON string. What lies before is looked at once,
@@ -47,8 +49,22 @@ class Line:
     def string_end(self, at: int) -> int:
         """Where the JSON string ends that the byte at ``at`` stands in: at its closing quote, else
         with the line."""
-        found = _STRING.match(self.chunk, at, self.end)
-        return found.end() if found else self.end
+        first, last = self._string
+        if not first <= at <= last:
+            found = _STRING.match(self.chunk, at, self.end)
+            last = found.end() if found else self.end
+            self._string = (at, last)
+        return last
+
+    def text_end(self, at: int) -> int:
+        """Where the text of an XML element ends that the byte at ``at`` stands in: at the next tag,
+        else with the line."""
+        first, last = self._text
+        if not first <= at <= last:
+            last = self.chunk.find(b"<", at, self.end)
+            last = self.end if last < 0 else last
+            self._text = (at, last)
+        return last
 
     def replaceable(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
         """What of ``start`` to ``end`` may be replaced, (start, end, needs quotes): no quote, no

@@ -32,7 +32,6 @@ _KEY_BEFORE = re.compile(rb"[A-Za-z0-9_.$-]{0,64}\Z")
 _QUOTE = re.compile(rb"(?:[bur])?(\\*)([\"'`])")
 _AUTHORIZATION = re.compile(rb"(?i:bearer|basic|token|negotiate|ntlm|apikey|dpop) +")
 _PARTED = re.compile(rb"(?i:digest|aws4)")
-_ELEMENT = re.compile(rb"[^<]+(?=</)")
 _COOKIES = re.compile(rb"[^\s\"\\;]+(?:; ?[^\s\"\\;]+)*")
 _REST = re.compile(rb"(?:[^\\\r]|\\[^rn])*")
 _VALUE_OF_JSON = re.compile(rb"[^\s,}\]]+")
@@ -155,9 +154,11 @@ def _bare_value(line: Line, key: bytes, start: int, limit: int) -> tuple[int, in
     name = key.lower()
     bare = _BARE_IN_JSON if line.json else _BARE_IN_TEXT
     at = start
+    if name.endswith(b"pwd") and chunk[start : start + 1] == b"/":
+        return None  # the working directory
     if chunk[start - 1 : start] == b">" and chunk[start - 2 : start] != b"=>":
-        bare = _ELEMENT
-    elif name.endswith(b"authorization"):
+        return _element(line, key, start, limit)
+    if name.endswith(b"authorization"):
         if scheme := _AUTHORIZATION.match(chunk, start, limit):
             at = scheme.end()
         elif _PARTED.match(chunk, start, limit):
@@ -165,19 +166,25 @@ def _bare_value(line: Line, key: bytes, start: int, limit: int) -> tuple[int, in
     elif name.endswith((b"cookie", b"cookies")):
         bare = _COOKIES
     found = bare.match(chunk, at, limit)
-    if found is None or _harmless(chunk, key, start, found):
+    if found is None or _harmless(chunk, key, start, found.span()):
         return None
     return start, found.end()
 
 
-def _harmless(chunk: bytes, key: bytes, start: int, found: re.Match[bytes]) -> bool:
-    value = found[0]
+def _element(line: Line, key: bytes, start: int, limit: int) -> tuple[int, int] | None:
+    end = line.text_end(start)
+    if not start < end <= limit - 2 or line.chunk[end : end + 2] != b"</":
+        return None
+    return None if _harmless(line.chunk, key, start, (start, end)) else (start, end)
+
+
+def _harmless(chunk: bytes, key: bytes, start: int, found: tuple[int, int]) -> bool:
+    first, last = found
+    value = chunk[first:last]
     word = value.rstrip(b".,:;!?").lower()
     if word in _NOTHING or not value.strip(b"*"):
         return True
-    if key.lower().endswith(b"pwd") and value.startswith(b"/"):
-        return True  # the working directory
-    if chunk[start - 1] not in b" \t" or found.start() > start:
+    if chunk[start - 1] not in b" \t" or first > start:
         return False
     prose = chunk[max(0, start - 8) : start].rstrip(b" \t").endswith(b":")
     word_only = prose and b"pass" not in key.lower() and _WORD.fullmatch(value) is not None
