@@ -65,8 +65,9 @@ class LogPaths:
         return {folder for pattern in self.patterns for folder in _folders(pattern)}
 
     def match(self, path: str) -> bool:
-        """Whether ``path`` is one that a pattern names."""
-        return any(path == p or fnmatch.fnmatchcase(path, p) for p in self.patterns)
+        """Whether ``path`` is one that a pattern names, there or not: ``find`` has it if it is."""
+        parts = Path(path).parts
+        return any(_names(Path(pattern).parts, parts) for pattern in self.patterns)
 
     def problem(self, what: str, why: str) -> None:
         """Note why ``what`` cannot be read; until the next ``find``."""
@@ -107,10 +108,23 @@ def _own_output() -> Iterator[FileId]:
 
 
 def _matching(pattern: str) -> list[str]:
+    pattern = re.sub("//+", "/", pattern)  # the siblings of a path are known without them
     # Not Path.glob: that one takes no absolute pattern.
     if glob.has_magic(pattern):
         return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
     return [pattern]
+
+
+def _names(wanted: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+    """The rule of ``glob``, part by part of a path: ``**`` stands for any number of folders, and
+    nothing but a dot stands for a dot at the beginning."""
+    if not (wanted and parts):
+        return wanted == parts
+    first, rest = wanted[0], wanted[1:] or ("*",)
+    hidden = parts[0].startswith(".") and not first.startswith(".")
+    if first == "**":
+        return _names(rest, parts) or (not hidden and _names(wanted, parts[1:]))
+    return not hidden and fnmatch.fnmatchcase(parts[0], first) and _names(wanted[1:], parts[1:])
 
 
 def _folders(pattern: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ class Log(RuleBasedStateMachine):
         self.mid_line = ""
 
     @initialize(
-        pattern=st.sampled_from(["app.log", "app.log*", "*.log*"]),
+        pattern=st.sampled_from(["app.log", "app.log*", "*.log*", "**/*.log"]),
         same=st.booleans(),
         descriptors=st.sampled_from([1, 100]),
     )

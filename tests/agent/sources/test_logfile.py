@@ -10,6 +10,7 @@ import pytest
 
 from tailing import Reader, append
 from tickbird.sources import logtail
+from tickbird.sources.logpaths import LogPaths
 from tickbird.sources.logtail import CHUNK
 
 
@@ -190,6 +191,53 @@ def test_a_resumed_file_goes_on_at_its_mark(log: Path) -> None:
     resumed = Reader(log, marks=marks)
     assert resumed() == ["c"]
     assert resumed.tailer.marks()[0].generation == marks[0].generation
+
+
+@pytest.mark.parametrize("pattern", ["**/*.log", "/*.log", "**/**/app.log", "./[a-b]pp.?og"])
+def test_a_file_that_a_pattern_finds_goes_on_at_its_mark_in_the_next_life(
+    log: Path, pattern: str
+) -> None:
+    append(log, "a\n")
+    read = Reader(f"{log.parent}/{pattern}")
+    assert read() == ["a"]
+    marks = read.stop()
+    append(log, "b\n")
+    read = read.restarted(marks)
+    assert read() == ["b"]
+    log.rename(log.with_name("app.old"))
+    assert read.linger() == []
+    append(log.with_name("app.old"), "its writer has no new file yet\n")
+    assert read.linger() == ["its writer has no new file yet"]
+
+
+PATTERNS = [
+    "*",
+    "*/*",
+    "**",
+    "**/*.log",
+    "a/**/*.log",
+    "a//**/b/*",
+    "**/.*",
+    ".h/*",
+    "[!b]/**",
+    "?",
+]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_names_what_it_finds_and_nothing_else(tmp_path: Path, pattern: str) -> None:
+    files = {
+        tmp_path / folder / name
+        for folder in ("", "a", "a/b", "a/.h/b", ".h", "b/a/b")
+        for name in ("x.log", ".x.log", "x", ".log")
+    }
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        append(file, "a\n")
+    paths = LogPaths([f"{tmp_path}/{pattern}"])
+    found = {Path(one.path) for one in paths.find().values()}
+    assert found
+    assert {file for file in files if paths.match(str(file))} == found
 
 
 def test_files_rotated_while_nobody_looked_are_found_again(log: Path) -> None:
