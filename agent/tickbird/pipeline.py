@@ -129,7 +129,7 @@ class LogPipeline:
             tails = [tail for w in self._watched.values() for tail in w.tailer.tails]
             goals = [(tail, tail.size()) for tail in tails]
         while not deadline.passed():
-            done = all(tail.position >= size for tail, size in goals)
+            done = all(tail.closed or tail.position >= size for tail, size in goals)
             if done:
                 self._flush_spool()
             self._round(final=True, read=not done)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -374,6 +375,24 @@ def test_a_target_that_is_let_go_is_drained_first_and_resumed_later(
     assert life.drain().read == 101
     assert collector.accepted[-1] == "100"
     assert len(collector.accepted) == 101
+    life.end()
+
+
+def test_drain_ends_when_a_file_is_cut_meanwhile(
+    tmp_path: Path, log: Path, collector: FakeCollector
+) -> None:
+    def cutting(lines: list[str]) -> Answer:
+        os.truncate(log, 0)
+        return OK
+
+    collector.behave = cutting
+    life = Life(tmp_path, collector, capacity=50_000)
+    life.pipeline.watch(SHOP, [str(log)])
+    write(log, *("x" * 999 for _ in range(3000)))
+    deadline = Deadline(CLOCK, 30)
+    life.pipeline.drain(deadline)
+    assert not deadline.passed()
+    assert life.totals().read < 3000
     life.end()
 
 
