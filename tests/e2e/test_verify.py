@@ -148,6 +148,20 @@ def test_a_configuration_says_where_to_look(stack: Stack, tmp_path: Path) -> Non
     assert done.returncode == 2
 
 
+def test_a_collector_alone_is_looked_for_among_the_stack_that_is_up_or_asked_for(
+    stack: Stack, tmp_path: Path
+) -> None:
+    file = tmp_path / "tickbird.yaml"
+    file.write_text(f"collector: {{endpoint: '{stack.collector}'}}\n")
+    done = _verify("--config", str(file), home=str(tmp_path))
+    assert (done.returncode, "set backends.prometheus" in done.stderr) == (64, True)
+    names = ("collector", "prometheus", "loki", "jaeger", "alertmanager")
+    backends = {name: getattr(stack, name) for name in names}
+    (tmp_path / "current.json").write_text(json.dumps({"name": "it", "backends": backends}))
+    done = _verify("--config", str(file), home=str(tmp_path))
+    assert (done.returncode, "6 of 6" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
 def test_with_no_stack_it_says_how_to_start_one(tmp_path: Path) -> None:
     file = tmp_path / "tickbird.yaml"
     file.write_text(

@@ -15,7 +15,8 @@ def execute(
         list[str], typer.Argument(metavar="-- COMMAND...", help="The service, as a shell has it.")
     ],
     config: Annotated[
-        Path | None, typer.Option("-c", "--config", help="Configuration of the agent.")
+        Path | None,
+        typer.Option("-c", "--config", help="Configuration of the agent; without it none is read."),
     ] = None,
     name: Annotated[
         str | None,

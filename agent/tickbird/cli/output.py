@@ -39,12 +39,18 @@ def note(text: str) -> None:
 
 def typed() -> str:
     """How this command was called, and so what a person can type again: ``tickbird`` when that is
-    what PATH finds, else the path to it or ``python -m tickbird``."""
+    what PATH finds, else the path to it or the interpreter's."""
     program = sys.argv[0]
     if Path(program).name != "tickbird":
-        return "python -m tickbird"
+        return f"{_near(sys.executable)} -m tickbird"
     found = shutil.which("tickbird")
     return "tickbird" if found and Path(found).absolute() == Path(program).absolute() else program
+
+
+def _near(program: str) -> str:
+    """The path from here, where the program lies below."""
+    here = Path.cwd()
+    return str(Path(program).relative_to(here)) if Path(program).is_relative_to(here) else program
 
 
 def say_json(document: Any) -> None:

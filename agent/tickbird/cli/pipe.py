@@ -16,7 +16,8 @@ def pipe(
         typer.Option(help="service.name; without it that of the one target of -c."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("-c", "--config", help="Configuration of the agent.")
+        Path | None,
+        typer.Option("-c", "--config", help="Configuration of the agent; without it none is read."),
     ] = None,
     offline: Annotated[
         bool,

@@ -15,7 +15,7 @@ from ..stack import build as programs
 from ..stack import compose, native
 from ..stack.backends import BACKENDS
 from ..stack.recipes import RECIPES
-from ..stack.site import Ports, Site, site
+from ..stack.site import Ports, Site, current_name, site
 from .output import coloured, note, say, say_json
 
 GROUP = typer.Typer(
@@ -147,9 +147,11 @@ def _require(place: Site) -> None:
     """Raises ``NoStack`` unless a native stack was started there at some time."""
     if not place.folder.is_dir():
         named = "" if place.name == "default" else f" --name {place.name}"
+        start = f"start it with: tickbird stack up --native{named}"
+        up = current_name()
         raise NoStack(
             f"there is no stack {place.name!r} here",
-            f"start it with: tickbird stack up --native{named}",
+            f"add --name {up} for the one that is up, or {start}" if up else start,
         )
 
 

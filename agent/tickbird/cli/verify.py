@@ -74,11 +74,17 @@ def _subject(chosen: Config | None) -> Subject:
             "this configuration sends nowhere: it has no collector",
             "set collector.endpoint, or leave out --config to prove the stack that is up",
         )
-    asked = chosen.backends
-    backends = Backends(
-        chosen.collector.endpoint, asked.prometheus, asked.loki, asked.jaeger, asked.alertmanager
-    )
-    return Subject(chosen.collector, backends, None)
+    asked, endpoint = chosen.backends, chosen.collector.endpoint
+    if asked.prometheus or asked.loki or asked.jaeger:
+        given = (asked.prometheus, asked.loki, asked.jaeger, asked.alertmanager)
+        return Subject(chosen.collector, Backends(endpoint, *given), None)
+    up = current()
+    if up is None or up.collector != endpoint.rstrip("/"):
+        raise UsageError(
+            "this configuration does not say where to look: it names no backend",
+            "set backends.prometheus, backends.loki and backends.jaeger",
+        )
+    return Subject(chosen.collector, up, current_name())
 
 
 def _tell(result: Result) -> None:

@@ -30,9 +30,10 @@ def tracepoint_ids(
     for folder in folders:
         ids = ids or _from_file(folder / IDS_FILE)
     if not usable(ids):
+        unmounted = os.geteuid() == 0
+        why = "tracefs is not mounted" if unmounted else "this user cannot read them"
         raise SourceError(
-            "exact loop lag needs the ids of the kernel's epoll tracepoints, and this user cannot "
-            "read them",
+            f"exact loop lag needs the ids of the kernel's epoll tracepoints, and {why}",
             "once per boot: sudo tickbird setup trace",
         )
     return ids

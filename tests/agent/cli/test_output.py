@@ -91,7 +91,7 @@ def test_a_stack_that_never_was_is_told(runtime: Path, tmp_path: Path) -> None:
 def test_a_hint_names_the_command_as_it_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
     for called, path, expected in (
         (".venv/bin/tickbird", "/nowhere", ".venv/bin/tickbird"),
-        ("/x/tickbird/__main__.py", "/nowhere", "python -m tickbird"),
+        ("/x/tickbird/__main__.py", "/nowhere", f"{sys.executable} -m tickbird"),
     ):
         monkeypatch.setattr(sys, "argv", [called, "demo"])
         monkeypatch.setenv("PATH", path)
