@@ -28,6 +28,7 @@ from .paths import private_folder
 _HEADER = struct.Struct("<4sI32s")
 """Of an unsent body: magic, number of items, SHA-256 of the body."""
 _MAGIC = b"TBU1"
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 T = TypeVar("T")
 
 
@@ -97,8 +98,13 @@ class State:
         ``OSError``, and then that one goes on."""
         path = self.folder / "journal"
         journal = _open_journal(path.with_name("journal.new"))
-        path.replace(path.with_name("journal.previous"))
-        path.with_name("journal.new").replace(path)
+        try:
+            with contextlib.suppress(FileNotFoundError):  # somebody has removed it
+                path.replace(path.with_name("journal.previous"))
+            path.with_name("journal.new").replace(path)
+        except OSError:
+            os.close(journal)
+            raise
         os.close(self._journal)
         self._journal = journal
 
@@ -205,11 +211,18 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _link_over(path: Path, copy: Path) -> None:
-    """Give ``path`` the second name ``copy``, so that at no moment neither stands."""
+    """Give ``path`` the second name ``copy``, so that at no moment neither stands; where the file
+    system has no such names, ``copy`` is one."""
     temporary = copy.with_name(f"{copy.name}.new")
     temporary.unlink(missing_ok=True)
-    temporary.hardlink_to(path)
-    temporary.replace(copy)
+    try:
+        temporary.hardlink_to(path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _write(copy, path.read_bytes())
+    else:
+        temporary.replace(copy)
 
 
 def _sync_folder(folder: Path) -> None:

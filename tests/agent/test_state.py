@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -167,6 +168,37 @@ def test_a_journal_that_cannot_be_begun_goes_on(state: State) -> None:
         state.begin_journal()
     state.append(b"two")
     assert list(state.entries()) == [b"one", b"two"]
+
+
+def test_a_journal_that_cannot_be_begun_leaves_no_descriptor_open(state: State) -> None:
+    (state.folder / "journal.previous").mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(IsADirectoryError):
+            state.begin_journal()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_journal_that_somebody_removed_is_begun_anew(state: State) -> None:
+    (state.folder / "journal").unlink()
+    state.begin_journal()
+    state.append(b"one")
+    assert list(state.entries()) == [b"one"]
+
+
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOTSUP])
+def test_a_file_system_without_hard_links_keeps_two_checkpoints(
+    state: State, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "link", link)
+    for number in range(3):
+        state.save(Document(number))
+    assert state.load(Document) == Document(2)
+    (state.folder / "checkpoint").unlink()
+    assert state.load(Document) == Document(1)
 
 
 def test_a_checkpoint_of_another_kind_is_set_aside(state: State) -> None:
