@@ -38,7 +38,7 @@ class Deliveries:
             self._settle(batch, Outcome())
             return
         whole = payload(batch.watched.resource, batch.records, partial(self._settle, batch))
-        sending = partial(self._journal.sending, batch.tail, batch.end)
+        sending = partial(self._journal.sending, batch.tail, batch.reach)
         self._ready.append((batch, replace(whole, sending=sending)))
 
     def waiting(self) -> bool:

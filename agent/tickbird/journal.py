@@ -69,7 +69,7 @@ class Began(Struct, frozen=True, tag="began"):
 
 
 class Sent(Struct, frozen=True, tag="sent"):
-    """Lines before ``offset`` may have been sent."""
+    """Lines that begin before ``offset`` may have been sent."""
 
     generation: str
     offset: int
@@ -132,7 +132,12 @@ class Journal:
         self._saved = True
         """Whether the last checkpoint could be saved, so that older entries are not needed."""
         self.dirty = False
-        self.problem: str | None = None
+        self._problems: dict[str, str] = {}
+        """By what failed: one that succeeds mends no other."""
+
+    @property
+    def problem(self) -> str | None:
+        return next(iter(self._problems.copy().values()), None)
 
     def restore(self) -> Marks:
         """Where to go on; the totals go into the ledger. Empty when nothing is known: files are
@@ -162,11 +167,11 @@ class Journal:
             with self._lock:
                 tail.saved = self._append(Began(key, tail.mark()))
 
-    def sending(self, tail: Tail, end: int) -> None:
-        """To be called before lines up to ``end`` are first sent: only so can a repeat after a kill
-        be told."""
+    def sending(self, tail: Tail, reach: int) -> None:
+        """To be called before lines that begin before ``reach`` are first sent: only so can a
+        repeat after a kill be told."""
         with self._lock:
-            self._sent[tail.generation] = max(end, self._sent.get(tail.generation, 0))
+            self._sent[tail.generation] = max(reach, self._sent.get(tail.generation, 0))
             self._append(Sent(tail.generation, self._sent[tail.generation]))
 
     def settle(self, key: str, target: str, tail: Tail, end: int, final: Totals) -> None:
@@ -194,10 +199,12 @@ class Journal:
         with self._lock:
             document = self._checkpoint(marks())
             self.dirty = False
+            self._problems.pop("append", None)  # the document holds what is missing
             if self._saved:
-                self._try(self._state.begin_journal)
-        self._saved = self._try(lambda: self._state.save(document))
-        self.dirty = self.dirty or not self._saved
+                self._try("begin", self._state.begin_journal)
+        self._saved = self._try("save", lambda: self._state.save(document))
+        if not self._saved or "begin" in self._problems:
+            self.dirty = True
 
     def close(self, marks: Callable[[], Mapping[str, list[Mark]]]) -> None:
         """Save a checkpoint, and write nothing any more."""
@@ -219,16 +226,16 @@ class Journal:
         if not self._durable:
             return True
         self.dirty = True
-        return self._try(lambda: self._state.append(msgspec.json.encode(entry)))
+        return self._try("append", lambda: self._state.append(msgspec.json.encode(entry)))
 
-    def _try(self, write: Callable[[], None]) -> bool:
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
         try:
             write()
         except OSError as error:
-            self.problem = (
+            self._problems[what] = (
                 f"cannot save to {self._state.folder} how far logs are delivered: {error.strerror};"
                 " lines may arrive twice after a restart; what to do: make room there"
             )
             return False
-        self.problem = None
+        self._problems.pop(what, None)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from .ledger import Totals
 from .model import Target
@@ -15,17 +16,19 @@ from .stages import FieldsParser, LineStage, Shaped
 
 MAX_RECORDS = 500
 MAX_BYTES = 1024 * 1024
+_offset = attrgetter("offset")
 
 
 @dataclass(slots=True)
 class Batch:
-    """Consecutive lines of one tail, and what became of them."""
+    """Consecutive lines of one tail, and what became of them. ``end`` may lie before some of them,
+    where a line before those waits for its rest; ``reach`` lies behind the beginning of each."""
 
     watched: Watched
     tail: Tail
     opened: float
     end: int = 0
-    lines: int = 0
+    reach: int = 0
     size: int = 0
     records: list[bytes] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
@@ -44,9 +47,9 @@ class Batch:
         kept = [one for one in encoded if one]
         self.records += kept
         self.size += sum(map(len, kept))
-        self.lines += len(lines)
         self.end = lines[-1].end
-        if lines[0].offset < self.tail.repeat_until:
+        self.reach = max(self.reach, self.end, max(map(_offset, lines)) + 1)
+        if self.tail.acked < self.tail.repeat_until:
             before = self.tail.repeat_until
             pairs = zip(lines, encoded, strict=True)
             self.repeated += sum(1 for line, one in pairs if one and line.offset < before)

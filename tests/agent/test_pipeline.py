@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -15,10 +16,11 @@ from tickbird import config
 from tickbird.clock import Deadline, SystemClock
 from tickbird.journal import Journal
 from tickbird.ledger import Ledger, Totals
+from tickbird.logbatch import Batch
 from tickbird.model import LogRecord, Target
 from tickbird.pipeline import LogPipeline
 from tickbird.sinks.otlp.delivery import Backoff, Lane
-from tickbird.sources.logtail import Mark
+from tickbird.sources.logtail import Line, Mark
 from tickbird.state import State
 
 CLOCK = SystemClock()
@@ -263,6 +265,32 @@ def test_what_is_sent_again_after_a_kill_is_counted_apart(
     assert (totals.read, totals.delivered) == (20, 20)
     assert totals.redelivered == 5
     second.end()
+
+
+def test_what_is_sent_again_since_a_line_before_it_waited_is_counted_apart(
+    tmp_path: Path, log: Path, collector: FakeCollector
+) -> None:
+    at = "2026-01-02T03:04:05.123456789Z"
+    write(log, f"{at} stderr P waits", *(f"{at} stdout F {number}" for number in range(200)))
+    first = Life(tmp_path, collector)
+    first.pipeline.watch(SHOP, [str(log)])
+    first.poll_until(lambda: first.totals().delivered >= 200)
+    first.kill()
+    second = Life(tmp_path, collector)
+    second.pipeline.watch(SHOP, [str(log)])
+    totals = second.drain()
+    twice = len(collector.accepted) - 201
+    assert set(collector.accepted) == {"waits", *map(str, range(200))}
+    assert totals.delivered == 201 + twice
+    assert twice <= totals.redelivered <= twice + 1
+    second.end()
+
+
+def test_a_repeat_is_known_behind_a_line_that_is_none() -> None:
+    tail = SimpleNamespace(acked=0, repeat_until=10)
+    batch = Batch(None, tail, 0.0)  # type: ignore[arg-type]
+    batch.add([Line(b"new", 10, 14), Line(b"joined late", 4, 14)], [b"1", b"2"])
+    assert (batch.repeated, batch.end, batch.reach) == (1, 14, 14)
 
 
 def test_without_a_collector_the_recorder_is_the_sink_and_nothing_is_saved(
