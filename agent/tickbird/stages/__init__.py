@@ -15,10 +15,11 @@
    plain text.
 4. **Shape** (``shape``): from here on lines are ``Records``: all of a chunk that have the same
    fields together, column by column, with flat dotted names.
-5. **Record stages**: message, severity and time (``parse``), ids (``correlate``), secret keys, a
-   body for those without (``describe``) or the line itself (``raw``), caps (``limit``). Each takes
-   ``Records`` and yields them, split where they are not alike; one that sets ``drop`` ends their
-   way. What a stage calls for every single value costs, so it looks at columns as a whole first.
+5. **Record stages**: message, severity and time (``parse``), ids (``correlate``), secret keys
+   (``hide``), a body for those without (``describe``) or the line itself (``raw``), caps
+   (``limit``). Each takes ``Records`` and yields them, split where they are not alike; one that
+   sets ``drop`` ends their way. What a stage calls for every single value costs, so it looks at
+   columns as a whole first.
 6. **Rate limit** (``ratelimit``), if one is set: of all records of a chunk together.
 """
 
@@ -27,15 +28,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..logrecords import Column, Records
+from ..logrecords import Records
 from .correlate import identify
 from .describe import describe
 from .fields import Reader
 from .formats import fields_parser
+from .hide import Hider
 from .join import Pairs, joined
 from .limit import limit
 from .parse import parse
-from .raw import kept_structured, raw
+from .raw import raw
 from .redact import Redactor, without_cut_word
 
 if TYPE_CHECKING:
@@ -70,8 +72,6 @@ class LineStage(Protocol):
         """What was held too long; all that is held when the file is ``final``."""
 
 
-REMEMBERED_NAMES = 10_000
-
 FieldsParser = Callable[[str], dict[str, Any] | None]
 RecordStage = Callable[[Records], Iterable[Records]]
 
@@ -93,11 +93,11 @@ class LogStages:
         """``pairs``: of request and trace ids, shared with whoever else learns some."""
         self._pairs = pairs or Pairs()
         self._redactor = Redactor(config.redact)
-        self._secrets: dict[str, bool] = {}
         self._form = config.logs.format
-        self._reader = Reader(self._form)
-        self._stages: list[RecordStage] = [parse, self._hide]
         self._raw = config.logs.mode == "raw"
+        hider = Hider(self._redactor, mark=self._raw)
+        self._reader = Reader(self._form, hider.inner if self._redactor.parsed_only else None)
+        self._stages: list[RecordStage] = [parse, hider.columns]
         self._correlate = config.logs.correlate
         if self._correlate:
             self._stages.append(identify)
@@ -130,22 +130,6 @@ class LogStages:
                 raw(records, lines, texts)
             describe(records)
             yield from limit(records, observed_ns, longest)
-
-    def _hide(self, records: Records) -> Iterable[Records]:
-        hidden: set[int] = set()
-        for name, column in records.columns.items():
-            secret = self._secrets.get(name)
-            if secret is None:
-                secret = self._redactor.secret(name)
-                if len(self._secrets) < REMEMBERED_NAMES:
-                    self._secrets[name] = secret
-            if secret:
-                shown = Column([self._redactor.hide(v) for v in column.values])
-                if self._raw:
-                    pairs = zip(column.values, shown.values, strict=True)
-                    hidden.update(i for i, (was, now) in enumerate(pairs) if was != now)
-                records.columns[name] = shown
-        return kept_structured(records, hidden) if hidden else (records,)
 
 
 def through(stage: RecordStage, found: Iterable[Records]) -> Iterator[Records]:

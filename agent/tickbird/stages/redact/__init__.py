@@ -64,6 +64,9 @@ class Redactor:
         """Raises ``ConfigError`` for patterns that cannot be searched for together."""
         self.secret = names.secret_name(config.keys)
         """Whether a key, dotted or not, names a secret."""
+        plain_keys = all(key.isascii() and "." not in key for key in config.keys)
+        self.parsed_only = not plain_keys or "default" not in config.patterns
+        """Whether there are secret keys that ``clean`` does not look for."""
         self._salt = config.salt.reveal().encode() if config.mode == "hash" and config.salt else b""
         shipped, own = _rules(config, self.secret)
         self.rules = shipped

@@ -55,13 +55,14 @@ def secret_name(more: Iterable[str]) -> Callable[[str], bool]:
     """A function that says whether a key, dotted or not, names a secret. ``more``: names beside
     the shipped ones."""
     whole = {plain(name) for name in (*_WHOLE, *more)}
+    dotted = tuple(f".{name}" for name in whole if "." in name)
     endings = tuple(map(plain, _ENDINGS))
 
     def secret(key: str) -> bool:
         last = plain(key.rpartition(".")[2])
         return (
             last in whole
-            or plain(key) in whole
+            or f".{plain(key)}".endswith(dotted)
             or (last.endswith(endings) and not last.endswith(_HARMLESS))
         )
 
