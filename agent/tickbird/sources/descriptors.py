@@ -18,6 +18,9 @@ T = TypeVar("T")
 MOST = 256
 """Files open at once, where the process may have four times as many descriptors."""
 
+GROWTH = 64
+"""Files to open without a shortage before one more is held than after the last."""
+
 
 class Descriptors:
     """Those that were read last keep theirs. One that is at none of the watched paths any more is
@@ -28,16 +31,24 @@ class Descriptors:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.limit = MOST if soft == resource.RLIM_INFINITY else max(1, min(MOST, soft // 4))
         self.unpack = unpack
+        self._wanted = 0
+        """The limit before descriptors ran short, if they did."""
+        self._opened = 0
+        """Files since the limit was changed."""
         self._held: OrderedDict[Tail, None] = OrderedDict()
 
     def open(self, path: str, expected: FileId | None = None) -> Opened:
         """Raises ``OSError``."""
-        return self._with_room(lambda: open_log(path, expected, self.unpack))
+        opened = self._with_room(lambda: open_log(path, expected, self.unpack))
+        self._recover()
+        return opened
 
     def take(self, tail: Tail) -> None:
         """Let ``tail`` have its descriptor; the one that was used least recently may lose its own.
         Raises ``OSError``."""
-        self._with_room(tail.unpark)
+        if tail.parked:
+            self._with_room(tail.unpark)
+            self._recover()
         self._held[tail] = None
         self._held.move_to_end(tail)
         self._trim(keep=tail)
@@ -52,9 +63,16 @@ class Descriptors:
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-        self.limit = max(1, len(self._held) // 2)
+        self._wanted = max(self._wanted, self.limit)
+        self.limit, self._opened = max(1, len(self._held) // 2), 0
         self._trim()
         return do()
+
+    def _recover(self) -> None:
+        """A file was opened: whoever took the descriptors may have given them back."""
+        self._opened += 1
+        if self.limit < self._wanted and self._opened >= GROWTH:
+            self.limit, self._opened = self.limit + 1, 0
 
     def _trim(self, keep: Tail | None = None) -> None:
         """Park down to some less than the limit, so that this is not done for every file."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .descriptors import Descriptors
-from .identity import NOWHERE, FileId, Mark, same_bytes
+from .identity import NOWHERE, FileId, Mark, Opened, closed_on_error, same_bytes
 from .logpaths import Found, LogPaths, reason
 from .logtail import Tail
 from .rotation import TRIES, Place, base_name, find, place, places
@@ -92,15 +92,15 @@ class Generations:
                 continue
             try:
                 there = find(mark, self._descriptors, self._known)
+                tail = _tail(there[0], mark.source, there[1], mark) if there else None
             except OSError as error:
                 self._paths.problem(mark.path, reason(error))
                 self.marks.append(mark)
                 continue
-            if there is None:
+            if tail is None:
                 self._note_lost(mark, found)
                 continue
-            path, opened = there
-            tail = self._know(Tail(path, mark.source, opened, mark))
+            self._know(tail)
             tail.gone = tail.file_id not in found
             self._by_source.setdefault(mark.source, []).append(tail)
             resumed.append(tail)
@@ -112,7 +112,12 @@ class Generations:
         """Open what is new. ``at_end``: lines that are there already are not wanted, unless the
         checkpoint knows their source."""
         fresh: dict[str, list[Place]] = defaultdict(list)
-        new = [one for identity, one in found.items() if identity not in self._known]
+        waiting = {(mark.device, mark.inode) for mark in self.marks}
+        new = [
+            one
+            for identity, one in found.items()
+            if identity not in self._known and identity not in waiting
+        ]
         there = {one.path for one in found.values()} if new else set()
         for one in new:
             fresh[self._source(one.path, there)].append(place(*one))
@@ -190,7 +195,9 @@ class Generations:
         """None when it is a generation that was compressed since. Raises ``OSError``."""
         opened = self._descriptors.open(one.path, one.file_id)
         for twin in self._by_source.get(source, ()) if opened.packed else ():
-            if same_bytes(opened.file, twin.mark()):
+            with closed_on_error(opened):
+                same = same_bytes(opened.file, twin.mark())
+            if same:
                 if twin.gone and not twin.closed:
                     self._unknow(twin)
                     twin.continue_in(one.path, opened)
@@ -198,7 +205,7 @@ class Generations:
                 else:
                     os.close(opened.file)  # its plain form is still there
                 return None
-        return self._know(Tail(one.path, source, opened, at_end=at_end))
+        return self._know(_tail(one.path, source, opened, at_end=at_end))
 
     def _copied(self, one: Place, tail: Tail | None) -> bool:
         """Whether it is a copy of ``tail``, which is being read at its path: the first half of a
@@ -248,3 +255,11 @@ class Generations:
     def _unknow(self, tail: Tail) -> None:
         if self._known.get(tail.file_id) is tail:
             del self._known[tail.file_id]
+
+
+def _tail(
+    path: str, source: str, opened: Opened, mark: Mark | None = None, at_end: bool = False
+) -> Tail:
+    """Raises ``OSError`` when what was opened cannot be read."""
+    with closed_on_error(opened):
+        return Tail(path, source, opened, mark, at_end=at_end)

@@ -7,6 +7,8 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -66,6 +68,16 @@ def open_regular(path: str, expected: FileId | None = None) -> Opened:
         os.close(file)
         raise FileNotFoundError(errno.ENOENT, "it was moved away", path)
     return Opened(file, file_id(status))
+
+
+@contextmanager
+def closed_on_error(opened: Opened) -> Iterator[None]:
+    """For what reads an opened file to take it over, and may find that it cannot be read."""
+    try:
+        yield
+    except OSError:
+        os.close(opened.file)
+        raise
 
 
 def file_id(found: os.stat_result) -> FileId:

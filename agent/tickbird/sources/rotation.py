@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .descriptors import Descriptors
-from .identity import FileId, Mark, Opened, file_id, same_bytes
+from .identity import FileId, Mark, Opened, closed_on_error, file_id, same_bytes
 from .logtail import GRAIN
 
 TRIES = 20
@@ -98,10 +98,13 @@ def _opened(candidate: Place, mark: Mark, descriptors: Descriptors) -> Opened | 
             raise
         return None
     try:
-        if same_bytes(opened.file, mark):
-            return opened
+        with closed_on_error(opened):
+            if same_bytes(opened.file, mark):
+                return opened
     except OSError:
-        pass
+        if same:
+            raise
+        return None
     os.close(opened.file)
     return None
 

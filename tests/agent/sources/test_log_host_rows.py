@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tailing import Reader, append, rename_rotation
+from tailing import Reader, append, few_descriptors, rename_rotation
 from tickbird.sources import attention
 from tickbird.sources.changes import Changes
 from tickbird.sources.descriptors import Descriptors
@@ -245,6 +245,44 @@ def test_row_31_a_stale_handle_is_opened_again_by_its_path(
     assert read.tailer.problems == []
 
 
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("after", range(4))
+def test_row_31_a_file_that_cannot_be_read_at_first_is_taken_up_later_and_keeps_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, after: int
+) -> None:
+    log, new = tmp_path / "app.log", tmp_path / "new.log"
+    append(log, "a\n")
+    read = Reader(tmp_path / "*.log")
+    assert read() == ["a"]
+    marks = read.stop()
+    append(log, "b\n")
+    append(new, "c\n")
+    pread, failing, reads = os.pread, [True], {}
+
+    def of_a_sick_disk(file: int, length: int, offset: int) -> bytes:
+        where = str(Path(f"/proc/self/fd/{file}").readlink())
+        reads[where] = reads.get(where, 0) + 1
+        if failing and reads[where] > after:
+            raise OSError(error, os.strerror(error))
+        return pread(file, length, offset)
+
+    def held() -> int:
+        return sum(
+            str(tmp_path) in os.path.realpath(file) for file in Path("/proc/self/fd").iterdir()
+        )
+
+    monkeypatch.setattr(os, "pread", of_a_sick_disk)
+    read = read.restarted(marks)
+    for _ in range(3):
+        reads.clear()
+        read.tailer.scan()
+        assert held() == sum(not tail.parked for tail in read.tailer.tails)
+    assert after > 1 or str(log) in read.tailer.problems[0]
+    failing.clear()
+    assert sorted(read()) == ["b", "c"]
+    assert read.tailer.problems == []
+
+
 def test_row_31_another_device_id_after_a_remount_repeats_nothing(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     append(log, "a\n")
@@ -293,6 +331,35 @@ def test_row_32_when_others_take_the_descriptors_fewer_are_held(tmp_path: Path) 
     for number in range(60):
         append(tmp_path / f"{number}.log", f"{number}\n")
     assert in_a_process(TAKEN, tmp_path) == "True True []\n"
+
+
+def test_row_32_when_others_give_the_descriptors_back_as_many_are_held_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        append(tmp_path / f"{number}.log", f"{number}\n")
+    short = few_descriptors(20)
+    read = Reader(tmp_path / "*.log", descriptors=short)
+    read()
+    opening, taken = os.open, [True]
+
+    def once_short(path: str, flags: int, *mode: int, **folder: int) -> int:
+        if taken and str(path).startswith(str(tmp_path)):
+            taken.clear()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return opening(path, flags, *mode, **folder)
+
+    monkeypatch.setattr(os, "open", once_short)
+    lowest = short.limit
+    for number in range(200):
+        for name in range(30):
+            append(tmp_path / f"{name}.log", f"{number}\n")
+        assert len(read()) == 30
+        lowest = min(lowest, short.limit)
+        if lowest < 20 == short.limit:
+            break
+    assert lowest <= 10
+    assert short.limit == 20
 
 
 def test_row_33_ten_thousand_files_and_one_that_is_written_to(
