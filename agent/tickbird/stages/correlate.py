@@ -9,7 +9,7 @@ half a microsecond for a record that has a trace, a span and a request id.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..logrecords import Column, Records
@@ -59,6 +59,13 @@ def identify(records: Records) -> Iterator[Records]:
             yield part
         else:
             yield from promoted(part, of_span)
+
+
+def put_correlation_id(records: Records, ids: Sequence[str]) -> None:
+    """Give ``records`` their ids. An attribute of that name, which was no id, goes: the id becomes
+    one, and OTLP takes each key once."""
+    records.columns.pop("correlation_id", None)
+    records.correlation_id = ids
 
 
 def names_request(name: str) -> bool:
@@ -166,7 +173,7 @@ def _put_parent(records: Records, found: Found) -> None:
 
 
 def _put_request(records: Records, found: Found) -> None:
-    records.correlation_id = found  # type: ignore[assignment]
+    put_correlation_id(records, found)  # type: ignore[arg-type]
 
 
 _ROLES = (

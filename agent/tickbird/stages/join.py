@@ -7,11 +7,12 @@ never guessed: an id that was seen with two different others joins nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
 from ..logrecords import Column, Records
+from .correlate import put_correlation_id
 
 JOINED = "tickbird.correlation"
 """The attribute that marks a record whose trace or request id was joined to it; its value is
@@ -87,10 +88,10 @@ def joined(found: Iterable[Records], pairs: Pairs, service: str, now: float) -> 
             yield part
         elif part.trace_id is None:
             ids = pairs.traces(part.correlation_id or (), _owners(part, service))
-            yield from _completed(part, ids, "trace_id")
+            yield from _completed(part, ids, _put_trace)
         else:
             ids = pairs.requests(part.trace_id, _owners(part, service))
-            yield from _completed(part, ids, "correlation_id")
+            yield from _completed(part, ids, put_correlation_id)
 
 
 def _owners(records: Records, service: str) -> Iterable[tuple[str, Any]]:
@@ -101,12 +102,18 @@ def _owners(records: Records, service: str) -> Iterable[tuple[str, Any]]:
     return [(service, pid) for pid in pids.values]
 
 
-def _completed(records: Records, ids: Sequence[str | None], name: str) -> Iterator[Records]:
+def _put_trace(records: Records, ids: Sequence[str]) -> None:
+    records.trace_id = ids
+
+
+def _completed(
+    records: Records, ids: Sequence[str | None], put: Callable[[Records, Sequence[str]], None]
+) -> Iterator[Records]:
     if not any(ids):
         yield records
         return
     whole, rest = records.split(ids) if not all(ids) else (records, None)
-    setattr(whole, name, [one for one in ids if one])
+    put(whole, [one for one in ids if one])
     whole.columns[JOINED] = Column(["joined"] * len(whole))
     yield whole
     if rest is not None:

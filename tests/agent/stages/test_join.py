@@ -10,6 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from tickbird import config
 from tickbird.logrecords import Records
 from tickbird.otlp_requests import request_ids
+from tickbird.sinks.otlp.logs import LogEncoder
 from tickbird.sources.logtail import Line
 from tickbird.stages import LogStages
 from tickbird.stages.join import JOINED, KEPT, MOST, Pairs
@@ -167,3 +168,19 @@ def test_spans_and_log_records_of_a_service_s_own_sdk_teach_pairs(key: str) -> N
     logs = ResourceLogs(scope_logs=[ScopeLogs(log_records=[LogRecord(**item)])])
     assert list(request_ids("traces", spans)) == [(REQUEST, TRACE)]
     assert list(request_ids("logs", logs)) == [(REQUEST, TRACE)]
+
+
+@pytest.mark.parametrize("bad", ['""', '"no id"', "[1, 2]"])
+@pytest.mark.parametrize("known", [f'"reqId":"{REQUEST}"', f'"trace_id":"{TRACE}"'])
+def test_a_record_bears_the_key_of_its_request_id_once(bad: str, known: str) -> None:
+    stages = LogStages(config.default())
+    texts = (
+        f'{{"msg":"a","trace_id":"{TRACE}","reqId":"{REQUEST}"}}',
+        f'{{"msg":"b","correlation_id":{bad},{known}}}',
+    )
+    lines = [Line(text.encode(), 0, 1) for text in texts]
+    for part in stages.records(lines, None, NOW, "shop"):
+        for sent in map(ScopeLogs.FromString, LogEncoder().encode(part, NOW)):
+            keys = [pair.key for pair in sent.log_records[0].attributes]
+            assert sorted(keys) == sorted(set(keys))
+            assert "correlation_id" in keys
