@@ -3,8 +3,10 @@ after names have moved."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 from .descriptors import Descriptors
 from .identity import NOWHERE, FileId, Mark, Opened, closed_on_error, same_bytes
 from .logpaths import Found, LogPaths, reason
-from .logtail import Tail
+from .logtail import GRAIN, Tail
 from .rotation import TRIES, Place, base_name, find, place, places
 
 _SEGMENT = re.compile(r"(?P<stream>.+)-(?P<number>\d+)\.log")
@@ -44,6 +46,8 @@ class Generations:
         """When files were modified that were empty then and have been written to since."""
         self._copies: dict[FileId, int] = {}
         """When copies were modified of files that are read where they are."""
+        self._refused: dict[FileId, tuple[int, OSError]] = {}
+        """When compressed files were modified that cannot be unpacked, and why."""
 
     def all(self) -> list[Tail]:
         """Of one source, the older first."""
@@ -193,7 +197,7 @@ class Generations:
 
     def _open(self, source: str, one: Place, at_end: bool) -> Tail | None:
         """None when it is a generation that was compressed since. Raises ``OSError``."""
-        opened = self._descriptors.open(one.path, one.file_id)
+        opened = self._opened(one)
         for twin in self._by_source.get(source, ()) if opened.packed else ():
             with closed_on_error(opened):
                 same = same_bytes(opened.file, twin.mark())
@@ -207,6 +211,19 @@ class Generations:
                 return None
         return self._know(_tail(one.path, source, opened, at_end=at_end))
 
+    def _opened(self, one: Place) -> Opened:
+        """Raises ``OSError``: for what cannot be unpacked, at no cost until it changes."""
+        modified, known = self._refused.get(one.file_id, (0, None))
+        if known and modified == one.modified:
+            raise OSError(*known.args)
+        try:
+            return self._descriptors.open(one.path, one.file_id)
+        except OSError as error:
+            settled = time.time_ns() - one.modified > GRAIN
+            if settled and error.errno in (errno.EFBIG, errno.EILSEQ, None):
+                self._refused[one.file_id] = one.modified, error.with_traceback(None)
+            raise
+
     def _copied(self, one: Place, tail: Tail | None) -> bool:
         """Whether it is a copy of ``tail``, which is being read at its path: the first half of a
         copy-and-truncate rotation, or somebody's backup."""
@@ -218,7 +235,7 @@ class Generations:
             return False
         try:
             self._descriptors.take(tail)
-            opened = self._descriptors.open(one.path, one.file_id)
+            opened = self._opened(one)
             try:
                 copied = tail.holds(opened.file)
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import shutil
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tailing import Reader, append, few_descriptors, rename_rotation, shift
-from tickbird.sources import logfile
+from tickbird.sources import generations, logfile, packed
 from tickbird.sources.descriptors import Descriptors
+from tickbird.sources.generations import Generations
 from tickbird.sources.packed import RATIO, open_log
 
 KIB = "the same first KiB of every generation of this log " * 30
@@ -259,6 +261,52 @@ def test_row_35_a_generation_that_was_compressed_meanwhile_goes_on_and_is_not_re
     assert read.linger() == []
     append(log, "d\n")
     assert read.restarted()() == ["d"]
+
+
+def test_row_35_a_compressed_generation_that_cannot_be_compared_keeps_no_descriptor(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(log, "a\n")
+    read = Reader(log.with_name("app.log*"), descriptors=Descriptors(log.parent))
+    assert read() == ["a"]
+    log.with_name("app.log.1.gz").write_bytes(gzip.compress(b"a\n"))
+
+    def of_a_sick_disk(file: int, mark: object) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as patched:
+        patched.setattr(generations, "same_bytes", of_a_sick_disk)
+        patched.setattr(Generations, "_copied", lambda *_: False)
+        assert read() == []
+        assert "input/output error" in read.tailer.problems[0]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert read() == []
+
+
+@pytest.mark.parametrize("content", ["bomb", "cut off", "no gzip at all"])
+def test_row_35_what_cannot_be_unpacked_is_not_tried_again_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    broken = tmp_path / "a.log.gz"
+    whole = gzip.compress(bytes(3_000_000) if content == "bomb" else b"a\n")
+    broken.write_bytes({"bomb": whole, "cut off": whole[:-9]}.get(content, b"no gzip at all"))
+    os.utime(broken, (1000, 1000))
+    unpack, tried = packed._unpacked, []
+
+    def counted(file: int, folder: Path | None) -> int:
+        tried.append(file)
+        return unpack(file, folder)
+
+    monkeypatch.setattr(packed, "_unpacked", counted)
+    read = Reader(tmp_path / "*.gz", descriptors=Descriptors(tmp_path))
+    for _ in range(3):
+        assert read() == []
+        assert str(broken) in read.tailer.problems[0]
+    assert len(tried) == 1
+    broken.write_bytes(gzip.compress(b"mended\n"))
+    assert read() == ["mended"]
+    assert read.tailer.problems == []
 
 
 def test_row_35_a_compression_bomb_is_refused(tmp_path: Path) -> None:
