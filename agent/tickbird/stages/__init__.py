@@ -38,7 +38,7 @@ from .join import Pairs, joined
 from .limit import limit
 from .parse import parse
 from .raw import raw
-from .redact import Redactor, without_cut_word
+from .redact import Redactor, without_cut_word, without_torn_word
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -114,7 +114,7 @@ class LogStages:
         service: str = "",
     ) -> Iterator[Records]:
         """The records of ``lines``, in no order: ``Records.lines`` tells which is whose."""
-        data = [without_cut_word(line.data) if line.truncated else line.data for line in lines]
+        data = list(map(_without_half, lines))
         longest = max(map(len, data))
         texts = self._redactor.clean_lines(data)
         found: Iterable[Records] = self._reader.records(lines, texts, parser)
@@ -130,6 +130,12 @@ class LogStages:
                 raw(records, lines, texts)
             describe(records)
             yield from limit(records, observed_ns, longest)
+
+
+def _without_half(line: Line | Shaped) -> bytes:
+    if line.truncated:
+        return without_cut_word(line.data)
+    return without_torn_word(line.data) if line.partial else line.data
 
 
 def through(stage: RecordStage, found: Iterable[Records]) -> Iterator[Records]:

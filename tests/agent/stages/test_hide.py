@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fixtures.logs.path import record_of, staged
+from tickbird.sources.logtail import Line
 from tickbird.stages.redact import REDACTED
 
 SECRET = "q7Zk-4411-xx"
@@ -56,3 +57,20 @@ def test_fields_that_nest_too_deeply_to_be_looked_at_are_withheld() -> None:
     kept, withheld = staged(DOTTED, '{"msg":"x"}', deep)
     assert not isinstance(kept, str)
     assert withheld == "redaction_failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("connecting with ghp_aB3aB3aB3", "connecting with "),
+        ("postgres://shop:hunter", REDACTED),
+        ("411111111111", REDACTED),
+        ("exited with code 1", "exited with code 1"),
+        ("Accepting connections.", "Accepting connections."),
+        ('{"msg":"see https://example.org/a1b2c3"}', "see https://example.org/a1b2c3"),
+    ],
+)
+def test_the_first_half_of_a_secret_does_not_leave_with_an_unended_line(
+    text: str, body: str
+) -> None:
+    assert record_of(Line(text.encode(), 0, len(text), partial=True)).body == body

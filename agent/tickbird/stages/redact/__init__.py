@@ -46,6 +46,8 @@ _HIDING = re.compile(rb"\\(?:/|u00[2-7])")
 _ESCAPE = re.compile(rb"\\(?:u00([2-7][0-9A-Fa-f])|(.))")
 _WHOLE_WORDS = re.compile(rb".*[\s\"',;&]", re.DOTALL)
 _LONGEST_WORD = 4096
+_SHORTEST_HALF = 8
+"""Bytes of a word from which on it may be the first half of a secret that tells something."""
 
 
 class Hit(NamedTuple):
@@ -188,6 +190,17 @@ def without_cut_word(line: bytes) -> bytes:
     rest = line[-_LONGEST_WORD:]
     whole = _WHOLE_WORDS.match(rest)
     return line[: len(line) - len(rest) + (whole.end() if whole else 0)]
+
+
+def without_torn_word(line: bytes) -> bytes:
+    """A line that its writer has not ended, without a last word that could be half a secret. What
+    is whole as JSON stays, and so does a last word that is short or plain letters."""
+    with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
+        msgspec.json.decode(line, type=dict)
+        return line
+    rest = without_cut_word(line)
+    word = line[len(rest) :]
+    return line if len(word) < _SHORTEST_HALF or names.is_word(word) else rest or REDACTED.encode()
 
 
 def _rules(

@@ -51,6 +51,11 @@ def plain(key: str) -> str:
     return key.lower().replace("-", "").replace("_", "").replace(" ", "")
 
 
+def is_word(text: bytes) -> bool:
+    """Whether ``text`` is one word as prose has them, and not too long for one."""
+    return _WORD.fullmatch(text) is not None
+
+
 def secret_name(more: Iterable[str]) -> Callable[[str], bool]:
     """A function that says whether a key, dotted or not, names a secret. ``more``: names beside
     the shipped ones."""
@@ -188,5 +193,5 @@ def _harmless(chunk: bytes, key: bytes, start: int, found: tuple[int, int]) -> b
     if chunk[start - 1] not in b" \t" or first > start:
         return False
     prose = chunk[max(0, start - 8) : start].rstrip(b" \t").endswith(b":")
-    word_only = prose and b"pass" not in key.lower() and _WORD.fullmatch(value) is not None
+    word_only = prose and b"pass" not in key.lower() and is_word(value)
     return word in _PROSE or word_only
