@@ -22,8 +22,8 @@ check: $(STAMP) ## lint, types, import rules, unit and contract tests; before ev
 	@$(VENV)/bin/yamllint -s .
 	@$(PY) -m pytest -m "not e2e and not backends"
 
-bench: $(STAMP) ## the numbers that the README quotes, against peers (minutes)
-	@$(PY) -m bench
+bench: $(STAMP) ## the numbers that the README quotes, against peers (hours; BENCH=logs for one of them)
+	@$(PY) -m bench $(BENCH)
 
 backends: $(STAMP) ## build the backends from source, once, into the cache (half an hour; then seconds)
 	@$(PY) -m tickbird stack build --build

@@ -321,7 +321,7 @@ def test_a_second_agent_on_the_same_state_is_refused_with_the_pid_of_the_first(
     assert start({}).health()["instance"] == "default"
 
 
-def test_a_bad_configuration_on_sighup_is_told_and_the_old_one_stays(
+def test_row_56_a_bad_configuration_on_sighup_is_told_and_the_old_one_stays(
     start: Callable[..., Agent], services: Callable[..., Service]
 ) -> None:
     old, new = services(), services()

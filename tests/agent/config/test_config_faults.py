@@ -72,7 +72,7 @@ def problems(text: str) -> tuple[str, ...]:
         ("targets: &a [*a]", "needs its anchor"),
     ],
 )  # fmt: skip
-def test_a_fault_is_named_with_its_line_and_path(text: str, said: str) -> None:
+def test_row_57_a_fault_is_named_with_its_line_and_path(text: str, said: str) -> None:
     found = problems(text)
     assert any(said in line for line in found), found
     assert all(line.startswith("tickbird.yaml:") for line in found)

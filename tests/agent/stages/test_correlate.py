@@ -77,7 +77,7 @@ def test_what_is_no_trace_id_stays_as_it_was(bad: object) -> None:
         (None, False),
     ],
 )
-def test_traceparent_is_held_to_its_specification(header: object, valid: bool) -> None:
+def test_row_73_traceparent_is_held_to_its_specification(header: object, valid: bool) -> None:
     assert traceparent(header) == ((TRACE, SPAN, 1) if valid else None)
 
 

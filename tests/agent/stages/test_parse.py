@@ -60,7 +60,9 @@ def test_what_lies_too_deep_is_kept_as_json_text() -> None:
 
 @pytest.mark.parametrize("pair", ["[]", "{}"])
 @pytest.mark.parametrize("depth", [65, 900, 1_000, 20_000])
-def test_a_line_that_nests_without_end_is_text_in_part_or_whole(depth: int, pair: str) -> None:
+def test_row_18_a_line_that_nests_without_end_is_text_in_part_or_whole(
+    depth: int, pair: str
+) -> None:
     opening = pair[0] if pair == "[]" else '{"a":'
     line = '{"x":' + opening * depth + "1" + pair[1] * depth + "}"
     start = time.perf_counter()
@@ -68,6 +70,21 @@ def test_a_line_that_nests_without_end_is_text_in_part_or_whole(depth: int, pair
     assert time.perf_counter() - start < 5
     assert record.body == line or len(record.attributes) == 1
     assert "1" in record.body + "".join(map(str, record.attributes.values()))
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["9" * 5_000, "1e999", "-1e999", "NaN", "Infinity", "-Infinity", "-0", "-0.0", "1e-999"],
+)
+def test_row_20_a_number_that_fits_nowhere_costs_no_line(number: str) -> None:
+    line = f'{{"msg":"sold","n":{number},"seq":7}}'
+    record = parsed(line)
+    if "n" not in record.attributes:
+        assert record.body == line  # no JSON, so text as it came
+    else:
+        value = record.attributes["n"]
+        assert (record.body, record.attributes["seq"]) == ("sold", 7)
+        assert value == number or float(value) == float(number)
 
 
 def test_braces_in_a_message_are_no_nesting() -> None:
@@ -119,7 +136,7 @@ def test_the_format_can_be_fixed() -> None:
 
 
 @pytest.mark.parametrize("name", ["log.file.path", "log.iostream", "tickbird.log.offset"])
-def test_a_line_cannot_forge_what_the_reader_knows(name: str) -> None:
+def test_row_72_a_line_cannot_forge_what_the_reader_knows(name: str) -> None:
     assert parsed(json.dumps({"msg": "x", name: "forged"})).attributes == {}
     inner, _, outer = name[::-1].partition(".")
     nested = {"msg": "x", outer[::-1]: {inner[::-1]: "forged"}}

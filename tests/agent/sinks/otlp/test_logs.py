@@ -144,7 +144,7 @@ def test_what_is_remembered_is_bounded_and_stays_right() -> None:
     assert parsed(of(["again"]), encoder)[0].attributes[1].value.string_value == "again"
 
 
-def test_numbers_beyond_64_bits_and_lone_surrogates_do_not_spoil_the_request() -> None:
+def test_row_20_numbers_beyond_64_bits_and_lone_surrogates_do_not_spoil_the_request() -> None:
     given = {"big": 2**70, "least": -(2**63), "s": ["\udfff"], "t": "\udfff"}
     records = Records([0], {name: Column([value]) for name, value in given.items()}, ["a\ud800b"])
     encoder = LogEncoder()
