@@ -106,9 +106,15 @@ class LoopTraceSource:
     def rest(self, resting: bool) -> None:
         with self._lock:
             self._resting = resting
-            if self._trace is not None:
-                self._trace.pause(resting)
-                self._turns.lose(0)
+            if self._trace is None:
+                return
+            self._trace.pause(resting)
+            # What was told before the gap would else close it.
+            self._stalls += self._turns.feed(self._trace.read())
+            self._turns.lose(0)
+            if not resting:
+                active = in_callback(self.pid, self._thread, self._runtime)
+                self._turns.resume(time.monotonic_ns(), active)
 
     def read(self) -> list[Item]:
         with self._lock:

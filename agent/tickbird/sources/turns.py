@@ -99,6 +99,15 @@ class Turns:
         self._gap = True
         self._since = self._ongoing = None
 
+    def resume(self, now: int, active: bool | None) -> None:
+        """The gap ends ``now`` with the thread in a callback or in epoll, as far as is known."""
+        self._account(now)
+        self._since = None if active is None else now
+        self._active = active is True
+        self._found_active = now if active else None
+        self.seen = self.seen or active is False
+        self._gap = active is None
+
     def _account(self, now: int) -> None:
         """Time up to ``now`` was spent as the last event left it."""
         passed = max(0, now - self._accounted)
