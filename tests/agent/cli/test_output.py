@@ -91,11 +91,14 @@ def test_a_stack_that_never_was_is_told(runtime: Path, tmp_path: Path) -> None:
 def test_a_hint_names_the_command_as_it_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
     for called, path, expected in (
         (".venv/bin/tickbird", "/nowhere", ".venv/bin/tickbird"),
-        ("/x/tickbird/__main__.py", "/nowhere", f"{sys.executable} -m tickbird"),
+        ("/x/tickbird/__main__.py", "/nowhere", "/x/bin/python -m tickbird"),
     ):
         monkeypatch.setattr(sys, "argv", [called, "demo"])
+        monkeypatch.setattr(sys, "executable", "/x/bin/python")
         monkeypatch.setenv("PATH", path)
         assert typed() == expected
+    monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv/bin/python"))
+    assert typed() == ".venv/bin/python -m tickbird"
 
 
 def test_a_command_that_path_finds_is_named_by_its_name(
