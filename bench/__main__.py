@@ -22,12 +22,14 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="all when none is given")
-    parser.add_argument("--short", action="store_true", help="fewer and shorter rounds (loop)")
+    parser.add_argument(
+        "--short", action="store_true", help="fewer rounds (inject, loop, reliability)"
+    )
     parser.add_argument(
         "--for",
         type=float,
         dest="seconds",
-        help="stop after so many seconds and go on the next time (loop)",
+        help="stop after so many seconds and go on the next time (the same)",
         default=float("inf"),
     )
     chosen = parser.parse_args()

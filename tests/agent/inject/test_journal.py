@@ -45,11 +45,14 @@ def test_the_next_one_waits_for_its_turn():
         with turn(1):
             held.set()
             time.sleep(0.2)
+            done.append("first")
 
+    done = []
     held = threading.Event()
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait(5)
     with turn(10):
-        pass
+        done.append("second")
     thread.join()
+    assert done == ["first", "second"]
